@@ -1,0 +1,3 @@
+"""Generative models in JAX."""
+
+__version__ = "0.1.0"
