@@ -1,1 +1,24 @@
-"""TODO."""
+"""The models: one file, one model, one paper.
+
+Each file has the game itself (a frozen dataclass of networks and numbers) and its configuration (plain data, kept as
+JSON with every run), whose ``build(shape, classes)`` makes the game.
+"""
+
+from typing import Any, Protocol
+
+from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
+from gen_jax.protocol import Model
+
+
+class Configuration(Protocol):
+    """Plain data that builds a model for images of one shape."""
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> Any:
+        """The game."""
+        ...
+
+
+CONFIGURATIONS: tuple[type[Configuration], ...] = (VAEConfig, DenseVAEConfig)
+"""All that a run's ``config.json`` may name."""
+
+__all__ = ["CONFIGURATIONS", "VAE", "Configuration", "DenseVAEConfig", "Model", "VAEConfig"]

@@ -39,13 +39,15 @@ def network(module: Callable[..., nnx.Module], **hyperparameters: Any) -> Networ
     """
 
     def build(key: jax.Array) -> tuple[nnx.GraphDef, Tree, Tree]:
-        definition, params, buffers = nnx.split(
-            module(**hyperparameters, rngs=nnx.Rngs(key)), nnx.Param, nnx.BatchStat
+        definition, params, buffers = nnx.split(module(**hyperparameters, rngs=nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
+        return (
+            definition,
+            _with_string_keys(nnx.to_pure_dict(params)),
+            _with_string_keys(nnx.to_pure_dict(buffers)),
         )
-        return definition, _with_string_keys(nnx.to_pure_dict(params)), _with_string_keys(nnx.to_pure_dict(buffers))
 
     @functools.cache
-    def definition() -> nnx.GraphDef:
+    def definition() -> Any:
         kept = []
 
         def trace(key: jax.Array) -> tuple[Tree, Tree]:
@@ -57,7 +59,8 @@ def network(module: Callable[..., nnx.Module], **hyperparameters: Any) -> Networ
         return kept[0]
 
     def init(key: jax.Array) -> tuple[Tree, Tree]:
-        return build(key)[1:]
+        _, params, buffers = build(key)
+        return params, buffers
 
     def apply(
         params: Tree,
@@ -73,7 +76,7 @@ def network(module: Callable[..., nnx.Module], **hyperparameters: Any) -> Networ
         output = jax.tree.map(_to_float32, output)
         if not train:
             return output, buffers
-        return output, _with_string_keys(nnx.to_pure_dict(nnx.state(instance, nnx.BatchStat)))
+        return output, _plain(nnx.state(instance, nnx.BatchStat))
 
     return Network(init, apply)
 
@@ -82,6 +85,10 @@ def parameter_count(init: Callable[[jax.Array], Any]) -> int:
     """Number of parameters that ``init(key) -> (params, ...)`` would make, without making them."""
     params, *_ = jax.eval_shape(init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _plain(state: Any) -> Tree:
+    return _with_string_keys(nnx.to_pure_dict(state))
 
 
 def _with_string_keys(tree: Tree) -> Tree:

@@ -1,0 +1,145 @@
+"""From the command line to a call: typed settings, one line for every mistake, and the exit status.
+
+0 done; 2 settings, 3 data, 5 diverged, 6 checkpoints, 74 disk; 130 and 143 stopped by SIGINT and SIGTERM (the state
+was saved: the same command goes on).
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import os
+import re
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+T = TypeVar("T")
+
+SETTINGS, DATA, DIVERGED, CHECKPOINT, DISK = 2, 3, 5, 6, 74
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood."""
+
+
+def parse(kind: type[T], arguments: Sequence[str], *, default: T, program: str, description: str) -> T:
+    """Settings of type ``kind`` from ``--field value`` pairs; ``--help`` prints and exits.
+
+    Raises:
+      UsageError: one line that names the flag, what was expected and the nearest known flag.
+    """
+    unknown = _unknown_flag(default, arguments)
+    if unknown:
+        raise UsageError(unknown)
+    config = (tyro.conf.AvoidSubcommands,)
+    if any(argument in ("-h", "--help") for argument in arguments):
+        tyro.cli(kind, args=["--help"], default=default, prog=program, description=description, config=config)
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured), contextlib.redirect_stdout(captured):
+            return tyro.cli(
+                kind,
+                args=list(arguments),
+                default=default,
+                prog=program,
+                description=description,
+                config=config,
+            )
+    except SystemExit:
+        raise UsageError(_one_line(captured.getvalue())) from None
+    except ValueError as error:  # a value that its dataclass refuses
+        raise UsageError(str(error)) from error
+
+
+def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
+    """Runs ``main`` and turns every foreseen failure into one line on standard error and its exit status.
+
+    With ``GEN_JAX_DEBUG`` set in the environment the traceback is printed as well.
+    """
+    from gen_jax.run import ConfigError
+    from gen_jax.train.checkpoint import CheckpointError
+    from gen_jax.train.loop import DivergedError, InterruptedRun
+
+    statuses: tuple[tuple[type[BaseException], int], ...] = (
+        (data_error, DATA),
+        (UsageError, SETTINGS),
+        (ConfigError, SETTINGS),
+        (CheckpointError, CHECKPOINT),
+        (DivergedError, DIVERGED),
+        (OSError, DISK),
+    )
+    try:
+        main()
+    except InterruptedRun as stopped:
+        print(str(stopped), file=sys.stderr)
+        return 128 + stopped.signal
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except tuple(kind for kind, _ in statuses) as error:
+        if os.environ.get("GEN_JAX_DEBUG"):
+            traceback.print_exc()
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        return next(status for kind, status in statuses if isinstance(error, kind))
+    return 0
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between processes, so that a second start is quick.
+
+    They lie in ``$JAX_COMPILATION_CACHE_DIR``, by default ``~/.cache/gen_jax/xla``.
+    """
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        base = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
+        jax.config.update("jax_compilation_cache_dir", os.path.join(base, "gen_jax", "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _flags(default: Any, prefix: str = "") -> list[str]:
+    hints = typing.get_type_hints(type(default), include_extras=True)
+    flags = []
+    for field in dataclasses.fields(default):
+        value = getattr(default, field.name)
+        name = prefix + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            flat = getattr(hints[field.name], "__metadata__", ())
+            flags += _flags(value, prefix if flat else f"{name}.")
+        else:
+            flags.append(f"--{name}")
+            if isinstance(value, bool):
+                flags.append(f"--{prefix}no-{field.name.replace('_', '-')}")
+    return flags
+
+
+def _unknown_flag(default: Any, arguments: Sequence[str]) -> str | None:
+    known = [*_flags(default), "--help", "-h"]
+    for argument in arguments:
+        flag = argument.split("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            near = difflib.get_close_matches(flag, known, 1, cutoff=0.4)
+            return f"unknown flag {flag}; {f'did you mean {near[0]}?' if near else 'see --help'}"
+    return None
+
+
+def _one_line(text: str) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    text = re.sub(r"[^\x20-\x7e\n]", " ", text)  # the frame that tyro draws
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    message = [line for line in lines if line and not set(line) <= set("-+|= ")]
+    headings = (
+        "For full helptext",
+        "Parsing error",
+        "usage:",
+        "Value error",
+        "Invalid choice",
+        "Argument helptext",
+    )
+    kept = [line for line in message if not line.startswith(headings)]
+    return " ".join(kept[:2]) or "the command line cannot be understood; see --help"

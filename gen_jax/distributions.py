@@ -1,0 +1,67 @@
+"""Log-densities, divergences and draws of the distributions that the models are made of; everything in nats.
+
+Per-element functions; the caller sums. Images in [-1, 1] stand for the 256 grey levels ``v = 0..255`` at
+``x = v / 127.5 - 1``, so that one level is ``LEVEL = 2 / 255`` wide.
+
+(1) Gaussian KL      KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - 1 - log s^2) / 2
+(2) Gaussian         log N(x; m, s^2) = -((x - m) / s)^2 / 2 - log s - log(2 pi) / 2
+(3) Bernoulli        log p(x) = x l - softplus(l), with logit l
+(4) discretised logistic (Salimans et al. 2017, arXiv:1701.05517, eq. 2)
+                     P(x) = S((x + h - m) / s) - S((x - h - m) / s), h = LEVEL / 2, S the sigmoid; the first level
+                     takes the whole lower tail and the last the whole upper tail, so that the 256 masses sum to one
+(5) dequantisation   log P(v) >= E_u log p(x + LEVEL (u - 1/2)) + log LEVEL, u ~ U(0, 1), for a density p over x
+"""
+
+import jax
+import jax.numpy as jnp
+
+LEVEL = 2.0 / 255.0
+_LOG_TWO_PI = 1.8378770664093453
+
+
+def standard_normal_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) of every element, by (1)."""
+    return 0.5 * (mean**2 + jnp.expm1(log_variance) - log_variance)
+
+
+def normal_log_prob(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """Log-density of every element, by (2)."""
+    return -0.5 * ((x - mean) ** 2 * jnp.exp(-log_variance) + log_variance + _LOG_TWO_PI)
+
+
+def normal_sample(key: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """One reparameterised draw of the shape of ``mean``."""
+    return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
+
+
+def bernoulli_log_prob(x: jax.Array, logit: jax.Array) -> jax.Array:
+    """Log-probability of every element of ``x`` in {0, 1}, by (3)."""
+    return x * logit - jax.nn.softplus(logit)
+
+
+def discretised_logistic_log_prob(x: jax.Array, mean: jax.Array, log_scale: jax.Array) -> jax.Array:
+    """Log-mass of the grey level at ``x`` in [-1, 1], by (4)."""
+    inverse_scale = jnp.exp(-log_scale)
+    upper = (x - mean + LEVEL / 2) * inverse_scale
+    lower = (x - mean - LEVEL / 2) * inverse_scale
+    # S(u) - S(l) = S(u) S(-l) (1 - exp(l - u)): no cancellation, however far out in a tail the level lies.
+    inside = jax.nn.log_sigmoid(upper) + jax.nn.log_sigmoid(-lower) + jnp.log(-jnp.expm1(-LEVEL * inverse_scale))
+    first = x < -1 + LEVEL / 2
+    last = x > 1 - LEVEL / 2
+    return jnp.where(first, jax.nn.log_sigmoid(upper), jnp.where(last, jax.nn.log_sigmoid(-lower), inside))
+
+
+def discretised_logistic_sample(key: jax.Array, mean: jax.Array, log_scale: jax.Array) -> jax.Array:
+    """One draw, clipped to [-1, 1] as (4) folds the tails into the end levels."""
+    return jnp.clip(mean + jnp.exp(log_scale) * jax.random.logistic(key, mean.shape), -1.0, 1.0)
+
+
+def dequantise(key: jax.Array, x: jax.Array) -> jax.Array:
+    """``x`` with uniform noise of one grey level's width, as (5) asks."""
+    return x + LEVEL * jax.random.uniform(key, x.shape, minval=-0.5, maxval=0.5)
+
+
+def bits_per_dim(log_prob: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    """Bits per colour channel of a pixel, from nats per image."""
+    height, width, channels = shape
+    return -log_prob / (height * width * channels * jnp.log(2.0))

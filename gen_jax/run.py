@@ -1,0 +1,395 @@
+"""A run: data in, a trained model out, and back from its directory.
+
+A directory holds ``config.json`` (model, data, training, optimizers, versions, devices), ``metrics.jsonl``,
+``samples/``, and ``checkpoints/``. The same call on the same directory goes on where it stopped; another
+configuration on it is refused.
+"""
+
+import dataclasses
+import difflib
+import fcntl
+import functools
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gen_jax import data
+from gen_jax.models import CONFIGURATIONS, Configuration
+from gen_jax.protocol import Batch, Buffers, Model, Params, State, players
+from gen_jax.train import checkpoint, loop, shard
+from gen_jax.train.loop import Result, Training
+from gen_jax.train.optimizers import Adam
+from gen_jax.train.report import image_grid
+
+Images: TypeAlias = np.ndarray | str | data.Source
+Optimizer: TypeAlias = Adam | optax.GradientTransformationExtraArgs
+
+_FREE = (
+    "steps",
+    "log_every",
+    "checkpoint_every",
+    "sample_every",
+    "steps_per_call",
+    "fsdp",
+)  # may change on resume
+_GRID = 64  # images of a sample grid
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be used."""
+
+
+@dataclass
+class Run:
+    """A trained model with the weights to use it by: averages of parameters and buffers unless loaded raw."""
+
+    model: Model
+    configuration: Configuration
+    params: Params
+    buffers: Buffers
+    step: int
+    settings: dict[str, Any]
+    directory: Path | None = None
+    result: Result | None = field(default=None, repr=False)
+
+    def sample(
+        self, key: jax.Array | int, n: int, *, label: np.ndarray | int | None = None, batch_size: int = 256
+    ) -> np.ndarray:
+        """``n`` images, uint8 ``[n, H, W, C]``.
+
+        Args:
+          key: a PRNG key, or a seed.
+          n: how many; the first images of a larger draw from the same key are the same images.
+          label: one class for all or one for each; drawn uniformly if the model has classes and none is given.
+          batch_size: images at a time.
+        """
+        key = jax.random.key(key) if isinstance(key, int) else key
+        if label is not None and not self.model.classes:
+            raise ValueError("label was given, but this model is unconditional; leave it out")
+        labels = None if label is None else np.broadcast_to(np.asarray(label, np.int32), (n,))
+        if labels is not None and n and not 0 <= labels.min() <= labels.max() < self.model.classes:
+            raise ValueError(f"label must be in 0..{self.model.classes - 1}, got {labels.min()}..{labels.max()}")
+        size = min(n, batch_size)
+        pieces = []
+        for start in range(0, n, max(size, 1)):
+            part = None if labels is None else np.resize(labels[start : start + size], size)
+            x = self._sampler(self.params, self.buffers, jax.random.fold_in(key, start), size, label=part)
+            pieces.append(np.asarray(data.to_uint8(x)))
+        return np.concatenate(pieces)[:n] if pieces else np.zeros((0, *self.model.shape), np.uint8)
+
+    def log_prob(self, key: jax.Array | int, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Log-probability of 8-bit images, nats ``[N]``; ``run.model.log_prob_kind`` says of which kind.
+
+        Raises:
+          ValueError: if the model has no likelihood.
+        """
+        if not hasattr(self.model, "log_prob"):
+            raise ValueError(f"{type(self.model).__name__} has no likelihood; use a model with log_prob")
+        key = jax.random.key(key) if isinstance(key, int) else key
+        batch = {"image": jnp.asarray(images)}
+        if labels is not None:
+            batch["label"] = jnp.asarray(labels)
+        return np.asarray(self._log_prob(self.params, self.buffers, key, batch))
+
+    @functools.cached_property
+    def _sampler(self) -> Any:
+        return jax.jit(self.model.sample, static_argnums=3)
+
+    @functools.cached_property
+    def _log_prob(self) -> Any:
+        def log_prob(params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
+            return self.model.log_prob(params, buffers, key, data.prepare(batch))  # type: ignore[attr-defined]
+
+        return jax.jit(log_prob)
+
+
+def fit(
+    configuration: Configuration,
+    images: Images,
+    labels: np.ndarray | None = None,
+    *,
+    training: Training = Training(),
+    optimizers: Mapping[str, Optimizer] | None = None,
+    directory: str | Path | None = None,
+    image_size: int | None = None,
+    flip: bool = False,
+    crop: int = 0,
+    label: str = "train",
+    quiet: bool = False,
+) -> Run:
+    """Trains a model on images.
+
+    Args:
+      configuration: which model, e.g. ``gen_jax.models.VAEConfig()``.
+      images: uint8 ``[N, H, W, C]``, the name or path of a data set, or a ``Source``.
+      labels: integers ``[N]``, beside an array of images.
+      training: steps, batch, seed, and the rest of the run's settings.
+      optimizers: by player; Adam at 2e-4 by default, with a first moment of 0.5 where two players or more move.
+      directory: where the run is kept; it goes on from what is there. None keeps it in memory.
+      image_size: resize a data set's images to this side.
+      flip: mirror half of the training images at random.
+      crop: pad training images by this many pixels and crop them back at random.
+      label: what the progress calls the run.
+      quiet: show nothing.
+
+    Raises:
+      DataError, ConfigError, CheckpointError, DivergedError, InterruptedRun: see there.
+    """
+    source = _source(images, labels, image_size)
+    size = training.batch_size or source.size
+    model = _build(configuration, source.shape, source.classes)
+    recipes = dict(optimizers or _default_optimizers(model))
+    _check_players(model, recipes)
+    mesh = shard.data_mesh()
+    if size % mesh.devices.size:
+        raise ConfigError(f"batch size {size} is not divisible by the {mesh.devices.size} devices; change it")
+    if size % training.accumulate:
+        raise ConfigError(f"batch size {size} is not divisible by --accumulate {training.accumulate}; change either")
+    batches = data.Batches(source, size, training.seed, jax.process_index(), jax.process_count())
+    settings = _settings(configuration, source, training, recipes, flip, crop)
+    sampled = functools.partial(_run_of, model, configuration, settings)
+
+    def draw(state: State) -> None:
+        if directory is None:
+            return
+        images = sampled(state).sample(jax.random.fold_in(jax.random.key(training.seed), _GRID), _GRID)
+        if jax.process_index() == 0:
+            folder = Path(directory) / "samples"
+            folder.mkdir(exist_ok=True)
+            image_grid(images).save(folder / f"{int(state.step):08d}.png")
+
+    with _claimed(directory, settings) as path:
+        result = loop.fit(
+            model,
+            batches,
+            training,
+            {name: _optax(recipe, training.steps) for name, recipe in recipes.items()},
+            prepare=functools.partial(data.prepare, flip=flip, crop=crop),
+            directory=path,
+            metadata={"data_seed": training.seed},
+            draw=draw,
+            mesh=mesh,
+            label=label,
+            quiet=quiet,
+        )
+    return dataclasses.replace(sampled(result.state), directory=path, result=result)
+
+
+def load(directory: str | Path, *, raw: bool = False) -> Run:
+    """A run from its directory, on this machine's devices, whatever it was trained on; nothing is written.
+
+    Args:
+      directory: of the run.
+      raw: take the last weights instead of their averages.
+
+    Raises:
+      ConfigError: if there is no run in the directory.
+      CheckpointError: if it has no good checkpoint.
+    """
+    directory = Path(directory)
+    settings = read_settings(directory)
+    configuration = configuration_from(settings["model"])
+    model = configuration.build(tuple(settings["shape"]), settings["classes"])
+    path = newest_checkpoint(directory)
+    batch = {
+        "image": jax.ShapeDtypeStruct((1, *settings["shape"]), jnp.float32),
+        "label": jax.ShapeDtypeStruct((1,), jnp.int32),
+    }
+    params, buffers = jax.eval_shape(model.init, jax.eval_shape(jax.random.key, 0), batch)
+    tree = {"params": params, "buffers": buffers}
+    prefix = {} if raw else {"ema": tree}
+    where = shard.replicated(shard.data_mesh())
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree if raw else prefix
+    )
+    arrays = checkpoint.read(path, checkpoint.flatten_abstract(abstract))
+    restored = checkpoint.unflatten(abstract, arrays)
+    restored = restored if raw else restored["ema"]
+    return Run(model, configuration, restored["params"], restored["buffers"], int(path.name), settings, directory)
+
+
+def read_settings(directory: Path) -> dict[str, Any]:
+    """``config.json`` of a run.
+
+    Raises:
+      ConfigError: if the directory holds none.
+    """
+    file = directory / "config.json"
+    if not file.is_file():
+        raise ConfigError(f"{directory} holds no run: {file} is missing; give the --workdir of a training run")
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def newest_checkpoint(directory: Path) -> Path:
+    """The newest good checkpoint of a run; it writes nothing.
+
+    Raises:
+      CheckpointError: if there is none.
+    """
+    saved = checkpoint.Checkpoints(directory / "checkpoints")
+    faults = {}
+    for step in reversed(saved.steps()):
+        path = saved.directory / str(step)
+        fault = checkpoint.verify(path)
+        if fault is None:
+            return path
+        faults[step] = fault
+    reason = "; ".join(f"step {step}: {fault}" for step, fault in faults.items()) or "nothing was saved yet"
+    raise checkpoint.CheckpointError(f"{directory} has no good checkpoint ({reason})")
+
+
+def configuration_from(described: Mapping[str, Any]) -> Configuration:
+    """A model's configuration from its JSON.
+
+    Raises:
+      ConfigError: if it names no known configuration, or other fields.
+    """
+    known = {kind.__name__: kind for kind in CONFIGURATIONS}
+    values = dict(described)
+    name = values.pop("configuration", None)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, 1)
+        raise ConfigError(f"unknown model configuration {name!r}; {f'nearest: {near[0]}' if near else sorted(known)}")
+    try:
+        return known[name](**{key: _tuples(value) for key, value in values.items()})
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def describe_configuration(configuration: Configuration) -> dict[str, Any]:
+    """The JSON of a model's configuration."""
+    fields = dataclasses.asdict(configuration)  # type: ignore[call-overload]
+    return {"configuration": type(configuration).__name__, **fields}
+
+
+def _source(images: Images, labels: np.ndarray | None, image_size: int | None) -> data.Source:
+    if isinstance(images, data.Source):
+        return images
+    if isinstance(images, str):
+        return data.load(images, image_size=image_size)
+    return data.from_arrays(np.asarray(images), labels)
+
+
+def _build(configuration: Configuration, shape: tuple[int, int, int], classes: int) -> Model:
+    if shape[0] % 4:
+        raise data.DataError(f"images are {shape[0]}x{shape[1]}; the side must be divisible by 4 (try --image-size)")
+    if getattr(configuration, "conditional", False) and not classes:
+        raise data.DataError("the model is conditional, but the data has no labels; use --no-conditional")
+    try:
+        return configuration.build(shape, classes)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _default_optimizers(model: Model) -> dict[str, Optimizer]:
+    names = players(model.turns)
+    return {name: Adam(b1=0.5 if len(names) > 1 else 0.9) for name in names}
+
+
+def _check_players(model: Model, optimizers: Mapping[str, Optimizer]) -> None:
+    names = set(players(model.turns))
+    if names != set(optimizers):
+        raise ConfigError(f"optimizers are for {sorted(optimizers)}, the model's players are {sorted(names)}")
+
+
+def _optax(optimizer: Optimizer, steps: int) -> optax.GradientTransformation:
+    return optimizer.build(steps) if isinstance(optimizer, Adam) else optimizer
+
+
+def _settings(
+    configuration: Configuration,
+    source: data.Source,
+    training: Training,
+    optimizers: Mapping[str, Optimizer],
+    flip: bool,
+    crop: int,
+) -> dict[str, Any]:
+    described = {
+        "model": describe_configuration(configuration),
+        "shape": source.shape,
+        "classes": source.classes,
+        "data": {
+            "name": source.name,
+            "split": source.split,
+            "size": source.size,
+            "fingerprint": source.fingerprint,
+            "image_size": source.shape[0],
+            "flip": flip,
+            "crop": crop,
+        },
+        "training": dataclasses.asdict(training),
+        "optimizers": {
+            name: dataclasses.asdict(recipe) if isinstance(recipe, Adam) else "given in Python"
+            for name, recipe in optimizers.items()
+        },
+        "versions": {"gen_jax": version("gen_jax"), **{name: version(name) for name in _PACKAGES}},
+        "devices": [str(device) for device in jax.devices()],
+    }
+    return json.loads(json.dumps(described))
+
+
+def _run_of(model: Model, configuration: Configuration, settings: dict[str, Any], state: State) -> Run:
+    average = state.ema
+    return Run(model, configuration, average["params"], average["buffers"], int(state.step), settings)
+
+
+@contextmanager
+def _claimed(directory: str | Path | None, settings: dict[str, Any]) -> Iterator[Path | None]:
+    """The directory, held by this process alone and belonging to this configuration."""
+    if directory is None:
+        yield None
+        return
+    path = Path(directory)
+    if (path / "config.json").exists():
+        _check_same(path, read_settings(path), settings)
+    path.mkdir(parents=True, exist_ok=True)
+    if jax.process_index():
+        yield path
+        return
+    with open(path / ".lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise ConfigError(f"{path} is in use by process {owner}; choose another --workdir") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+        checkpoint.write_atomically(path / "config.json", json.dumps(settings, indent=1) + "\n")
+        yield path
+
+
+def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    for section in ("model", "shape", "classes", "data", "training", "optimizers"):
+        old, new = _flat(before.get(section), section), _flat(now[section], section)
+        for name in sorted(old.keys() | new.keys()):
+            if name.removeprefix("training.") not in _FREE and old.get(name) != new.get(name):
+                raise ConfigError(
+                    f"{path} holds a run with {name} = {old.get(name)}, this one has {new.get(name)};"
+                    " choose another --workdir, or give the same settings"
+                )
+
+
+def _flat(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {name: value}
+    return {k: v for key, part in value.items() for k, v in _flat(part, f"{name}.{key}").items()}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value

@@ -1,0 +1,232 @@
+"""Saving and restoring the whole state: atomically by Orbax, verified by a manifest.
+
+A checkpoint is a directory ``<step>`` that holds the state as one flat dict of arrays, by path in the state
+(``params.vae.encoder...``). Orbax commits it by a rename, so a killed run leaves no half of one; but it does not
+notice a byte that changed on disk, so once the commit is done a manifest with the size and SHA-256 of every file is
+written beside the arrays. A step is *good* when its manifest verifies: restoring takes the newest good step, puts bad
+ones aside (``<step>.corrupt``) with a warning, and pruning never removes the last good ones.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import threading
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from gen_jax.protocol import State
+
+MANIFEST = "manifest.json"
+
+
+class CheckpointError(RuntimeError):
+    """No usable checkpoint, or one that belongs to another model."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one directory; a context manager that waits for the last save.
+
+    Args:
+      directory: created by the first save.
+      keep: how many of the newest good steps to keep.
+    """
+
+    def __init__(self, directory: str | Path, *, keep: int = 2):
+        self.directory = Path(directory).absolute()
+        self.keep = keep
+        self._pending: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+
+    def steps(self) -> list[int]:
+        """Steps that were committed, whether good or not, oldest first."""
+        if not self.directory.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
+
+    def save(self, state: State, metadata: Mapping[str, Any]) -> None:
+        """Starts to save ``state`` under its step; the caller may donate it at once.
+
+        Raises:
+          OSError: what went wrong with the save before this one.
+        """
+        self.wait()
+        step = int(state.step)
+        path = self.directory / str(step)
+        if (path / MANIFEST).exists():
+            return
+        if path.exists() and jax.process_index() == 0:
+            shutil.rmtree(path)  # committed, but killed before its manifest
+        self.directory.mkdir(parents=True, exist_ok=True)
+        response = ocp.save_async(path, flatten(state), custom_metadata=dict(metadata))
+        self._pending = threading.Thread(target=self._finish, args=(response, path), daemon=False)
+        self._pending.start()
+
+    def wait(self) -> None:
+        """Returns when the save under way is committed and verified, or raises what went wrong with it."""
+        if self._pending is not None:
+            self._pending.join()
+            self._pending = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise OSError(f"saving to {self.directory} failed: {error}") from error
+
+    def restore(self, abstract: State) -> State | None:
+        """The newest good state, with the shapes, types and shardings of ``abstract``; None if nothing was saved.
+
+        Raises:
+          CheckpointError: if checkpoints exist but none is good, or the newest is of another model.
+        """
+        step = self.newest_good()
+        if step is None:
+            return None
+        return unflatten(abstract, read(self.directory / str(step), flatten_abstract(abstract)))
+
+    def newest_good(self) -> int | None:
+        """The newest step whose manifest verifies; bad newer ones are put aside. None if nothing was saved."""
+        steps = self.steps()
+        for step in reversed(steps):
+            path = self.directory / str(step)
+            fault = verify(path)
+            if fault is None:
+                return step
+            warnings.warn(f"checkpoint {path} is not usable: {fault}; put aside as {path}.corrupt", stacklevel=2)
+            if jax.process_index() == 0:
+                shutil.rmtree(f"{path}.corrupt", ignore_errors=True)
+                path.rename(f"{path}.corrupt")
+        if steps:
+            raise CheckpointError(f"no good checkpoint among steps {steps} in {self.directory}; start a new run")
+        return None
+
+    def _finish(self, response: Any, path: Path) -> None:
+        try:
+            response.result()
+            if jax.process_index() == 0:
+                write_manifest(path)
+                for step in self.steps()[: -self.keep]:
+                    shutil.rmtree(self.directory / str(step), ignore_errors=True)
+        except BaseException as error:  # handed to the training thread by `wait`
+            self._error = error
+
+
+def flatten(state: Any) -> dict[str, jax.Array]:
+    """The leaves by path; typed keys as their data."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {_name(path): _plain(leaf) for path, leaf in leaves}
+
+
+def flatten_abstract(abstract: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """What :func:`flatten` would give for a state like ``abstract``, whose leaves carry shardings."""
+
+    def plain(leaf: Any) -> jax.ShapeDtypeStruct:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
+            return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=leaf.sharding)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(abstract)
+    return {_name(path): plain(leaf) for path, leaf in leaves}
+
+
+def unflatten(abstract: Any, arrays: Mapping[str, jax.Array]) -> Any:
+    """The inverse of :func:`flatten`."""
+
+    def pick(path: tuple, leaf: Any) -> jax.Array:
+        array = arrays[_name(path)]
+        return jax.random.wrap_key_data(array) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else array
+
+    return jax.tree_util.tree_map_with_path(pick, abstract)
+
+
+def read(path: Path, abstract: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
+    """The named arrays of one checkpoint; the rest is not read.
+
+    Raises:
+      CheckpointError: if a name is missing or has another shape.
+    """
+    saved = describe(path)
+    for name, leaf in abstract.items():
+        if name not in saved:
+            raise CheckpointError(f"checkpoint {path} has no {name}: it is of another model or optimizer")
+        if tuple(saved[name].shape) != leaf.shape:
+            raise CheckpointError(f"checkpoint {path}: {name} has shape {saved[name].shape}, the model {leaf.shape}")
+    context = ocp.Context()
+    context.pytree_options.loading.partial_load = True
+    with context:
+        return ocp.load(path, dict(abstract))
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Shape and type of every array of one checkpoint."""
+    return dict(ocp.metadata(path).metadata)
+
+
+def state_sha256(arrays: Mapping[str, Any]) -> str:
+    """One hash over names, types, shapes and bytes: the same for the same bits, on any number of devices."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def write_manifest(path: Path) -> None:
+    """Size and hash of every file of a committed step, written atomically."""
+    files = {str(file.relative_to(path)): _fingerprint(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    write_atomically(path / MANIFEST, json.dumps({"files": files}, indent=1))
+
+
+def verify(path: Path) -> str | None:
+    """What is wrong with a committed step, in a few words; None if nothing is."""
+    try:
+        files = json.loads((path / MANIFEST).read_text())["files"]
+    except FileNotFoundError:
+        return "it has no manifest (the run was stopped while saving)"
+    except (ValueError, KeyError, TypeError):
+        return f"{MANIFEST} cannot be read"
+    present = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()} - {MANIFEST}
+    for name in sorted(present ^ set(files)):
+        return f"{name} is {'missing' if name in files else 'not in its manifest'}"
+    for name, expected in files.items():
+        found = _fingerprint(path / name)
+        if found != expected:
+            return f"{name} has changed (SHA-256 {found['sha256'][:12]}, written as {expected['sha256'][:12]})"
+    return None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file that is either whole or not there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _fingerprint(file: Path) -> dict[str, Any]:
+    with open(file, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"size": file.stat().st_size, "sha256": digest}
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _plain(leaf: jax.Array) -> jax.Array:
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf

@@ -1,0 +1,358 @@
+"""The training loop: data in, saved states out; interrupted anywhere, the same call goes on.
+
+Position in the data, randomness and the due turns are functions of the step, so the state is all that a resumed run
+needs; on the same devices it ends bit-identical to one that was never stopped.
+"""
+
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from gen_jax.protocol import Model, State, due
+from gen_jax.train import shard
+from gen_jax.train.checkpoint import Checkpoints
+from gen_jax.train.ema import Average
+from gen_jax.train.report import Reporter, Row, mean_rows
+from gen_jax.train.step import Prepare, Report, Step, init_state, make_step
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a run is trained; what it needs beside a model, data and optimizers."""
+
+    steps: int = 1000
+    """Training steps in all, those of an earlier attempt included."""
+    batch_size: int = 64
+    """Images a step, over all devices; 0 takes the whole data set."""
+    seed: int = 0
+    """Seed of initialisation, data order and noise."""
+    log_every: int = 50
+    """Steps between rows of metrics.jsonl."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; the last step is always saved."""
+    sample_every: int = 0
+    """Steps between sample grids; 0 draws one at the end only."""
+    steps_per_call: int = 1
+    """Steps in one dispatch to the device, where the same turns are due in all of them."""
+    accumulate: int = 1
+    """Microbatches that a gradient is averaged over; must divide the batch."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type that networks compute in; parameters stay float32."""
+    fsdp: bool = False
+    """Split parameters and optimizer state over the devices, too."""
+    ema_half_life: float = 20_000.0
+    """Half-life of the weight averages, in images; 0 keeps the last weights."""
+    ema_ramp: float = 0.05
+    """The half-life is at most this share of the images seen so far."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "checkpoint_every", "steps_per_call", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("batch_size", "sample_every", "ema_half_life", "ema_ramp", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+
+class Batches(Protocol):
+    """Data as the loop needs it: the batch of a step is a function of the step."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step, over all processes."""
+        ...
+
+    def batch(self, step: int) -> Mapping[str, np.ndarray]:
+        """This process's part of the batch of one step."""
+        ...
+
+    def iterate(self, start: int) -> Iterator[Mapping[str, np.ndarray]]:
+        """The batches of ``start``, ``start + 1``, ... without end."""
+        ...
+
+
+class DivergedError(RuntimeError):
+    """A loss or gradient is not finite."""
+
+
+class InterruptedRun(Exception):
+    """A signal ended the run; ``signal`` is its number."""
+
+    def __init__(self, number: int, step: int):
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} at step {step}; the same command goes on from there"
+        )
+        self.signal = number
+
+
+@dataclass
+class Result:
+    """A finished run. Seconds of training leave out compilation, sample grids and saving."""
+
+    state: State
+    rows: list[Row] = field(default_factory=list)
+    train_seconds: float = 0.0
+    compile_seconds: float = 0.0
+
+
+def fit(
+    model: Model,
+    batches: Batches,
+    training: Training,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    *,
+    prepare: Prepare = lambda batch, key: batch,
+    directory: Path | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    draw: Callable[[State], None] | None = None,
+    mesh: Mesh | None = None,
+    label: str = "train",
+    quiet: bool = False,
+) -> Result:
+    """Trains ``model`` up to ``training.steps``, from the newest good checkpoint in ``directory`` if there is one.
+
+    Args:
+      model: the game.
+      batches: raw batches.
+      training: the run's settings.
+      optimizers: one for every player who moves.
+      prepare: from raw batch to model batch, inside the step.
+      directory: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
+      metadata: JSON kept with every checkpoint.
+      draw: called every ``sample_every`` steps and at the end, to show samples; not counted as training.
+      mesh: the devices; all by default.
+      label: what the progress calls this run.
+      quiet: show nothing.
+
+    Raises:
+      DivergedError: a loss or a gradient norm is not finite; nothing non-finite was saved.
+      InterruptedRun: SIGINT or SIGTERM; the state was saved.
+      CheckpointError: the directory's checkpoints cannot be used.
+    """
+    mesh = mesh or shard.data_mesh()
+    start = time.monotonic()
+    template, shardings = _abstract_state(model, batches, training, optimizers, prepare, mesh)
+    checkpoints = Checkpoints(directory / "checkpoints") if directory else None
+    state = checkpoints.restore(template) if checkpoints else None
+    if state is None:
+        state = _initial_state(model, batches, training, optimizers, prepare, mesh, shardings)
+    step = make_step(
+        model.turns,
+        optimizers,
+        Average(training.ema_half_life, training.ema_ramp),
+        prepare=prepare,
+        accumulate=training.accumulate,
+        dtype=jnp.dtype(training.precision),
+        out_shardings=(shardings, shard.replicated(mesh)),
+    )
+    first = int(state.step)
+    file = directory / "metrics.jsonl" if directory and jax.process_index() == 0 else None
+    reporter = Reporter(training.steps, first, file, label=label, quiet=quiet or jax.process_index() != 0)
+    run = _Run(model, batches, training, step, mesh, checkpoints, draw, dict(metadata or {}), reporter)
+    run.compile_seconds = time.monotonic() - start
+    with reporter, _stop_signals() as stop:
+        if first:
+            reporter.say(f"goes on from step {first} of {training.steps}")
+        state = run.train(state, stop)
+    return Result(state, reporter.rows, run.train_seconds, run.compile_seconds)
+
+
+@dataclass
+class _Run:
+    """The moving parts of one call of :func:`fit`."""
+
+    model: Model
+    batches: Batches
+    training: Training
+    step: Step
+    mesh: Mesh
+    checkpoints: Checkpoints | None
+    draw: Callable[[State], None] | None
+    metadata: dict[str, Any]
+    reporter: Reporter
+    compile_seconds: float = 0.0
+    train_seconds: float = 0.0
+    compiled: dict[tuple[tuple[int, ...], int], Callable] = field(default_factory=dict)
+    window: list[dict[str, float]] = field(default_factory=list)
+    pending: deque[tuple[int, int, Report]] = field(default_factory=deque)
+
+    def train(self, state: State, stop: Callable[[], int]) -> State:
+        """Steps until the end or a signal."""
+        done = int(state.step)
+        source = self.batches.iterate(done)
+        window_start, window_done, side = time.monotonic(), done, 0.0
+        while done < self.training.steps:
+            count = self._steps_in_one_call(done)
+            batch, turns = self._next_batch(source, count), due(self.model.turns, done)
+            began = time.monotonic()
+            function = self._compile(state, batch, turns, count)
+            side += time.monotonic() - began
+            state, report = function(state, batch)
+            self.pending.append((done, count, report))
+            before, done = done, done + count
+            while len(self.pending) > 1:
+                self._check_oldest()
+            number = self._agreed(stop(), before, done)
+            last = done == self.training.steps or bool(number)
+            if last or _crossed(before, done, self.training.log_every):
+                self._drain()
+                elapsed = time.monotonic() - window_start - side
+                self.train_seconds += elapsed
+                self._log(done, done - window_done, elapsed)
+                window_start, window_done, side = time.monotonic(), done, 0.0
+            began = time.monotonic()
+            self._keep(state, before, done, last)
+            side += time.monotonic() - began
+            if number:
+                self._finish()
+                raise InterruptedRun(number, done)
+        self._finish()
+        return state
+
+    def _steps_in_one_call(self, done: int) -> int:
+        count = self.training.steps_per_call
+        if done + count > self.training.steps:
+            return 1
+        sets = {due(self.model.turns, step) for step in range(done, done + count)}
+        return count if len(sets) == 1 else 1
+
+    def _next_batch(self, source: Iterator[Mapping[str, np.ndarray]], count: int) -> dict[str, jax.Array]:
+        if count == 1:
+            return shard.place(next(source), self.mesh)
+        parts = [next(source) for _ in range(count)]
+        return shard.place({name: np.stack([p[name] for p in parts]) for name in parts[0]}, self.mesh, axis=1)
+
+    def _compile(self, state: State, batch: dict, turns: tuple[int, ...], count: int) -> Callable:
+        if (turns, count) not in self.compiled:
+            self._drain()
+            began = time.monotonic()
+            function = self.step.one if count == 1 else self.step.many
+            self.compiled[turns, count] = function.lower(state, batch, due=turns).compile()
+            self.compile_seconds += time.monotonic() - began
+        return self.compiled[turns, count]
+
+    def _drain(self) -> None:
+        while self.pending:
+            self._check_oldest()
+
+    def _check_oldest(self) -> None:
+        done, count, report = self.pending.popleft()
+        figures = {
+            name: np.atleast_1d(value) for name, value in jax.device_get({**report.vital, **report.metrics}).items()
+        }
+        for offset in range(count):
+            for name in report.vital:
+                if not np.isfinite(figures[name][offset]):
+                    player, figure = name.split("/")
+                    raise DivergedError(
+                        f"step {done + offset}: {figure} of player {player!r} is {figures[name][offset]}; not saved. "
+                        "Lower that player's learning rate, or clip its gradient (--clip-norm 1)"
+                    )
+            self.window.append({name: float(value[offset]) for name, value in figures.items()})
+        self.reporter.advance(done + count)
+
+    def _log(self, done: int, steps: int, elapsed: float) -> None:
+        speed = steps / max(elapsed, 1e-9)
+        size = self.batches.batch_size
+        row = {"step": done, "images": done * size, "seconds": self.train_seconds}
+        row |= {"steps_per_second": speed, "images_per_second": speed * size}
+        self.reporter.write(row | mean_rows(self.window))
+        self.window.clear()
+
+    def _keep(self, state: State, before: int, done: int, last: bool) -> None:
+        if self.checkpoints and (last or _crossed(before, done, self.training.checkpoint_every)):
+            self._drain()  # a state is saved only after its losses were found finite
+            self.checkpoints.save(state, {**self.metadata, "step": done, "images": done * self.batches.batch_size})
+        every = self.training.sample_every
+        if self.draw and (done == self.training.steps or (every and _crossed(before, done, every))):
+            self._drain()
+            self.draw(state)
+
+    def _agreed(self, number: int, before: int, done: int) -> int:
+        # Every process must stop at the same step; asking costs a round trip, so it is done when a row is due.
+        if jax.process_count() == 1:
+            return number
+        if not _crossed(before, done, self.training.log_every):
+            return 0
+        return int(np.max(multihost_utils.process_allgather(np.array(number))))
+
+    def _finish(self) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.wait()
+
+
+def _crossed(before: int, after: int, every: int) -> bool:
+    return before // every != after // every
+
+
+def _abstract_state(
+    model: Model,
+    batches: Batches,
+    training: Training,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    prepare: Prepare,
+    mesh: Mesh,
+) -> tuple[Any, Any]:
+    """The state's shapes, types and shardings, and the shardings alone."""
+    raw = {
+        name: jax.ShapeDtypeStruct((batches.batch_size, *x.shape[1:]), x.dtype) for name, x in batches.batch(0).items()
+    }
+
+    def make(key: jax.Array, raw: Any) -> State:
+        return init_state(model.init, model.turns, optimizers, key, prepare(raw, key))
+
+    abstract = jax.eval_shape(make, jax.eval_shape(jax.random.key, 0), raw)
+    shardings = shard.state_shardings(abstract, mesh, fsdp=training.fsdp)
+    template = jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), abstract, shardings
+    )
+    return template, shardings
+
+
+def _initial_state(
+    model: Model,
+    batches: Batches,
+    training: Training,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    prepare: Prepare,
+    mesh: Mesh,
+    shardings: Any,
+) -> State:
+    def make(key: jax.Array, raw: Any) -> State:
+        return init_state(model.init, model.turns, optimizers, key, prepare(raw, key))
+
+    return jax.jit(make, out_shardings=shardings)(jax.random.key(training.seed), shard.place(batches.batch(0), mesh))
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], int]]:
+    """A function that gives the number of the signal that asked to stop, 0 as long as none did."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+
+    def receive(number: int, frame: Any) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt  # asked twice: do not wait for the step
+        received.append(number)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: received[0] if received else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

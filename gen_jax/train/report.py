@@ -1,0 +1,113 @@
+"""What a run shows and writes: a progress bar or plain lines, ``metrics.jsonl``, and grids of samples."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Row = dict[str, float]
+
+
+class Reporter:
+    """Progress on the screen and one JSON object a row in ``metrics.jsonl``; a context manager.
+
+    Args:
+      total: steps of the whole run.
+      start: steps already done; later rows of an earlier attempt are dropped from the file.
+      path: the file to append to; None writes none.
+      label: what the progress bar says it is.
+      quiet: show nothing.
+    """
+
+    def __init__(self, total: int, start: int, path: Path | None, *, label: str, quiet: bool = False):
+        self.total, self.path, self.label = total, path, label
+        self.console = Console(stderr=True, quiet=quiet)
+        self.rows: list[Row] = []
+        if path is not None and path.exists():
+            self.rows = [row for row in map(json.loads, _whole_lines(path)) if row["step"] <= start]
+            path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        self.progress: Progress | None = None
+        if self.console.is_terminal and not quiet:
+            self.progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[status]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self.task = self.progress.add_task(label, total=total, completed=start, status="")
+
+    def __enter__(self) -> "Reporter":
+        if self.progress is not None:
+            self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(f"{self.label}: {text}", highlight=False, soft_wrap=True)
+
+    def advance(self, step: int) -> None:
+        """Moves the bar."""
+        if self.progress is not None:
+            self.progress.update(self.task, completed=step)
+
+    def write(self, row: Row) -> None:
+        """Shows a row and appends it to the file."""
+        self.rows.append(row)
+        if self.path is not None:
+            with open(self.path, "a") as file:
+                file.write(json.dumps(row) + "\n")
+        speed = f"{row['steps_per_second']:.3g} steps/s  {row['images_per_second']:.3g} images/s"
+        hidden = ("step", "images", "seconds", "steps_per_second", "images_per_second")
+        figures = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in hidden and "gradient_norm" not in k)
+        if self.progress is not None:
+            self.progress.update(self.task, completed=row["step"], status=f"{speed}  {figures}")
+        else:
+            left = (self.total - row["step"]) / max(row["steps_per_second"], 1e-9)
+            self.say(f"step {row['step']:.0f}/{self.total}  {speed}  {figures}  {left:.0f} s left")
+
+
+def image_grid(images: np.ndarray, *, columns: int | None = None, scale: int | None = None) -> Image.Image:
+    """Images ``uint8 [N, H, W, C]`` as one picture, row by row, with a pixel of white between them.
+
+    Args:
+      images: one or three channels.
+      columns: images a row; by default the grid is about square.
+      scale: side in pixels of one pixel of an image; by default small images are enlarged to about 64 pixels.
+    """
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    scale = scale or max(1, round(64 / height))
+    rows = math.ceil(count / columns)
+    tiles = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    height, width = height * scale, width * scale
+    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), 255, np.uint8)
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        top, left = row * (height + 1), column * (width + 1)
+        canvas[top : top + height, left : left + width] = tile
+    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def mean_rows(reports: Sequence[Mapping[str, float]]) -> Row:
+    """The mean of every figure over the steps in which it was reported."""
+    names = dict.fromkeys(name for report in reports for name in report)
+    return {name: float(np.mean([r[name] for r in reports if name in r])) for name in names}
+
+
+def _whole_lines(path: Path) -> list[str]:
+    lines = path.read_text().split("\n")
+    return [line for line in lines[:-1] if line.startswith("{")]  # the last piece is empty, or was cut by a kill
