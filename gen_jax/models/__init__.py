@@ -7,6 +7,7 @@ JSON with every run), whose ``build(shape, classes)`` makes the game.
 from typing import Any, Protocol
 
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
+from gen_jax.models.vqvae import VQVAE, VQVAEConfig
 from gen_jax.protocol import Model
 
 
@@ -18,7 +19,7 @@ class Configuration(Protocol):
         ...
 
 
-CONFIGURATIONS: tuple[type[Configuration], ...] = (VAEConfig, DenseVAEConfig)
+CONFIGURATIONS: tuple[type[Configuration], ...] = (VAEConfig, DenseVAEConfig, VQVAEConfig)
 """All that a run's ``config.json`` may name."""
 
-__all__ = ["CONFIGURATIONS", "VAE", "Configuration", "DenseVAEConfig", "Model", "VAEConfig"]
+__all__ = ["CONFIGURATIONS", "VAE", "VQVAE", "Configuration", "DenseVAEConfig", "Model", "VAEConfig", "VQVAEConfig"]

@@ -1,5 +1,6 @@
 """Multilayer perceptrons over flat vectors."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -29,7 +30,7 @@ class MLP(nnx.Module):
         widths = [inputs, *hidden, outputs]
         self.activation = activation
         self.layers = nnx.List(
-            nnx.Linear(a, b, kernel_init=kernel_init, rngs=rngs) for a, b in zip(widths[:-1], widths[1:])
+            nnx.Linear(a, b, kernel_init=kernel_init, rngs=rngs) for a, b in itertools.pairwise(widths)
         )
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None, train: bool = False) -> jax.Array:

@@ -1,0 +1,55 @@
+"""A VQ-VAE and, on its codes, a causal transformer as the prior: first one is trained, then the other.
+
+    python -m experiments.vqvae --data fashion_mnist --workdir runs/vqvae
+
+Hardware: 2 CPU cores, about eight minutes for the small preset. ``--preset reference`` has the layout and the settings
+of DeepMind's CIFAR-10 example, whose notebook reports a reconstruction error of 0.056 of the data's variance and a
+perplexity of about 326 codes after 10,000 steps.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import gen_jax
+from experiments.launch import Flat, FlatPlace, Place, launch, where
+from gen_jax import Adam, Training
+from gen_jax.models import vqvae
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the VQ-VAE and its prior."""
+
+    place: FlatPlace = Place(workdir="runs/vqvae")
+    model: Annotated[vqvae.VQVAEConfig, Flat] = vqvae.SMALL
+    training: Annotated[Training, Flat] = Training(steps=5000, batch_size=64, checkpoint_every=1000)
+    codec: Adam = Adam(learning_rate=1e-3)
+    prior: Adam = Adam(learning_rate=1e-3, warmup_steps=100)
+
+
+PRESETS = {
+    "small": Settings(),
+    "digits": Settings(model=vqvae.DIGITS),
+    "reference": Settings(
+        model=vqvae.REFERENCE,
+        training=Training(steps=500_000, batch_size=128, checkpoint_every=10_000),
+        codec=Adam(learning_rate=3e-4),
+        prior=Adam(learning_rate=3e-4, warmup_steps=1000),
+    ),
+}
+
+
+def main(settings: Settings) -> None:
+    """Trains the codec, then the prior."""
+    gen_jax.fit(
+        settings.model,
+        settings.place.data,
+        training=settings.training,
+        optimizers={"codec": settings.codec, "prior": settings.prior},
+        label="vqvae",
+        **where(settings.place),
+    )
+
+
+if __name__ == "__main__":
+    launch(main, PRESETS, name="vqvae", doc=__doc__)
