@@ -8,6 +8,7 @@ BatchNorm and not GroupNorm: in use it is an affine map, so that features keep a
 brightness, which a distance between images must see.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -38,7 +39,7 @@ class Classifier(nnx.Module):
         rngs: nnx.Rngs,
     ):
         blocks = [_Block(inputs, widths[0], stride=1, rngs=rngs)]
-        for narrow, wide in zip(widths[:-1], widths[1:]):
+        for narrow, wide in itertools.pairwise(widths):
             blocks += [_Block(narrow, wide, stride=2, rngs=rngs), _Block(wide, wide, stride=1, rngs=rngs)]
         self.blocks = nnx.List(blocks)
         self.hidden = nnx.Linear(widths[-1], features, kernel_init=_KERNEL, rngs=rngs)
