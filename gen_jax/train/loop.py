@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -159,11 +159,13 @@ def fit(
         out_shardings=(shardings, shard.replicated(mesh)),
     )
     first = int(state.step)
+    if directory:
+        directory.mkdir(parents=True, exist_ok=True)
     file = directory / "metrics.jsonl" if directory and jax.process_index() == 0 else None
     reporter = Reporter(training.steps, first, file, label=label, quiet=quiet or jax.process_index() != 0)
     run = _Run(model, batches, training, step, mesh, checkpoints, draw, dict(metadata or {}), reporter)
     run.compile_seconds = time.monotonic() - start
-    with reporter, _stop_signals() as stop:
+    with reporter, _stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
         if first:
             reporter.say(f"goes on from step {first} of {training.steps}")
         state = run.train(state, stop)
@@ -217,9 +219,7 @@ class _Run:
             self._keep(state, before, done, last)
             side += time.monotonic() - began
             if number:
-                self._finish()
                 raise InterruptedRun(number, done)
-        self._finish()
         return state
 
     def _steps_in_one_call(self, done: int) -> int:
@@ -288,10 +288,6 @@ class _Run:
         if not _crossed(before, done, self.training.log_every):
             return 0
         return int(np.max(multihost_utils.process_allgather(np.array(number))))
-
-    def _finish(self) -> None:
-        if self.checkpoints is not None:
-            self.checkpoints.wait()
 
 
 def _crossed(before: int, after: int, every: int) -> bool:

@@ -1,0 +1,221 @@
+"""The laws that every model obeys."""
+
+import functools
+from dataclasses import dataclass
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax.data import prepare
+from gen_jax.protocol import Model, State, Turn, players
+from gen_jax.train import shard
+from gen_jax.train.checkpoint import Checkpoints, flatten, state_sha256
+from gen_jax.train.ema import Average
+from gen_jax.train.optimizers import Adam
+from gen_jax.train.step import Step, init_state, make_step
+from tests.zoo import ZOO
+
+BATCH = 16
+AVERAGE = Average(half_life=100.0)
+
+
+@dataclass(frozen=True)
+class Game:
+    """A model of the zoo with what it takes to train it; compiled once for all laws."""
+
+    model: Model
+    optimizers: dict
+    step: Step
+    batch: dict
+
+    def state(self) -> State:
+        return _initial(self)
+
+
+def _raw_batch(shape, classes):
+    rng = np.random.default_rng(0)
+    low = rng.integers(0, 256, (BATCH, shape[0] // 4, shape[1] // 4, shape[2]))
+    image = low.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8)
+    batch = {"image": image}
+    if classes:
+        batch["label"] = rng.integers(0, classes, BATCH).astype(np.int32)
+    return batch
+
+
+@functools.cache
+def game(name):
+    entry = ZOO[name]
+    model = entry.configuration.build(entry.shape, entry.classes)
+    optimizers = {player: Adam(1e-3, b1=0.5).build(100) for player in players(model.turns)}
+    step = make_step(model.turns, optimizers, AVERAGE, prepare=prepare)
+    return Game(model, optimizers, step, _raw_batch(entry.shape, entry.classes))
+
+
+@functools.cache
+def _init_function(name):
+    g = game(name)
+
+    def make(key, batch):
+        return init_state(g.model.init, g.model.turns, g.optimizers, key, prepare(batch))
+
+    return jax.jit(make)
+
+
+def _initial(g):
+    name = next(n for n in ZOO if game(n) is g)
+    return _init_function(name)(jax.random.key(0), g.batch)
+
+
+everyone = pytest.mark.parametrize("name", ZOO)
+
+
+@everyone
+def test_init_is_deterministic_and_splits_every_player(name):
+    g = game(name)
+    a, b = g.state(), g.state()
+    chex.assert_trees_all_equal(a, b)
+    assert set(a.params) == set(a.buffers) >= set(players(g.model.turns))
+    other = _init_function(name)(jax.random.key(1), g.batch)
+    assert state_sha256(flatten(other.params) | flatten(other.buffers)) != state_sha256(
+        flatten(a.params) | flatten(a.buffers)
+    )
+
+
+@everyone
+def test_losses_are_finite_float32_scalars_and_jit_equals_eager(name):
+    g = game(name)
+    state, batch = g.state(), prepare(g.batch)
+    for turn in g.model.turns:
+        call = functools.partial(turn.loss, step=state.step, ema=state.ema)
+        loss, aux = jax.jit(call)(state.params, state.buffers, batch, jax.random.key(1))
+        chex.assert_shape(loss, ())
+        chex.assert_type(loss, jnp.float32)
+        chex.assert_tree_all_finite((loss, dict(aux.metrics), aux.buffers))
+        with jax.disable_jit(False):
+            eager, _ = call(state.params, state.buffers, batch, jax.random.key(1))
+        np.testing.assert_allclose(loss, eager, rtol=2e-4, atol=1e-5)
+
+
+@everyone
+def test_a_turn_moves_only_its_player(name):
+    g = game(name)
+    before = g.state()
+    for index, turn in enumerate(g.model.turns):
+        after, _ = g.step.one(g.state(), g.batch, due=(index,))
+        for player in before.params:
+            old = (before.params[player], before.buffers[player], before.opt.get(player))
+            new = (after.params[player], after.buffers[player], after.opt.get(player))
+            if player == turn.player:
+                assert state_sha256(flatten(old)) != state_sha256(flatten(new)), f"{player} did not move"
+            else:
+                chex.assert_trees_all_equal(old, new)
+                averages = (before.ema["params"][player], before.ema["buffers"][player])
+                chex.assert_trees_all_equal(averages, (after.ema["params"][player], after.ema["buffers"][player]))
+
+
+@everyone
+def test_a_turn_taken_again_and_again_descends_its_loss(name):
+    g = game(name)
+    for index, turn in enumerate(g.model.turns):
+        state, losses = g.state(), []
+        for _ in range(40):
+            state, report = g.step.one(state, g.batch, due=(index,))
+            losses.append(float(report.vital[f"{turn.player}/{turn.loss.__name__}"]))
+        assert np.isfinite(losses).all()
+        assert np.mean(losses[-8:]) < np.mean(losses[:8]), turn
+
+
+@everyone
+def test_one_trace_for_each_set_of_due_turns(name):
+    g = game(name)
+    traced = []
+
+    def counted(turn: Turn) -> Turn:
+        def loss(*arguments, **options):
+            traced.append(turn)
+            return turn.loss(*arguments, **options)
+
+        return turn._replace(loss=loss)
+
+    step = make_step(tuple(map(counted, g.model.turns)), g.optimizers, AVERAGE, prepare=prepare)
+    state, everything = g.state(), tuple(range(len(g.model.turns)))
+    for due in (everything, everything, everything[:1], everything, everything[:1]):
+        state, _ = step.one(state, g.batch, due=due)
+    assert len(traced) == sum(len(due) for due in {everything, everything[:1]})
+
+
+@everyone
+def test_a_restored_state_continues_bit_for_bit(name, tmp_path):
+    g = game(name)
+    due = tuple(range(len(g.model.turns)))
+    state, _ = g.step.one(g.state(), g.batch, due=due)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(state, {})
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+    restored = Checkpoints(tmp_path / "checkpoints").restore(abstract)
+    assert state_sha256(flatten(restored)) == state_sha256(flatten(state))
+    continued, resumed = (g.step.one(s, g.batch, due=due)[0] for s in (state, restored))
+    assert state_sha256(flatten(resumed)) == state_sha256(flatten(continued))
+
+
+@everyone
+@pytest.mark.parametrize("count", [2, 8])
+def test_one_device_equals_many(name, count):
+    g = game(name)
+    due = tuple(range(len(g.model.turns)))
+    alone, expected = g.step.one(g.state(), g.batch, due=due)
+    mesh = shard.data_mesh(jax.devices()[:count])
+    state = jax.device_put(g.state(), shard.replicated(mesh))
+    together, report = g.step.one(state, shard.place(g.batch, mesh), due=due)
+    for figure in expected.vital:
+        np.testing.assert_allclose(
+            report.vital[figure], expected.vital[figure], rtol=1e-4 if "norm" in figure else 1e-5
+        )
+    # Adam's first step is the sign of the gradient: where that is rounding noise, so is the step.
+    for a, b in zip(jax.tree.leaves(alone.params), jax.tree.leaves(together.params)):
+        assert np.mean(np.abs(np.asarray(a) - np.asarray(b)) > 1e-5) < 0.02
+
+
+@everyone
+def test_samples_are_images_and_independent_of_their_batch_mates(name):
+    g = game(name)
+    state = g.state()
+    sample = jax.jit(g.model.sample, static_argnums=3)
+    eight = np.asarray(sample(state.params, state.buffers, jax.random.key(2), 8))
+    four = np.asarray(sample(state.params, state.buffers, jax.random.key(2), 4))
+    assert eight.shape == (8, *g.model.shape) and eight.dtype == np.float32
+    assert np.isfinite(eight).all() and eight.min() >= -1 - 1e-6 and eight.max() <= 1 + 1e-6
+    np.testing.assert_allclose(eight[:4], four, atol=2e-4)
+    assert g.model.network_evaluations >= 1
+
+
+@everyone
+def test_averages_equal_the_closed_form(name):
+    g = game(name)
+    due = tuple(range(len(g.model.turns)))
+    state = g.state()
+    expected = jax.tree.map(np.asarray, {"params": state.params, "buffers": state.buffers})
+    for step in range(3):
+        state, _ = g.step.one(state, g.batch, due=due)
+        decay = 0.5 ** (BATCH / min(AVERAGE.half_life, AVERAGE.ramp * BATCH * (step + 1)))
+        now = {"params": state.params, "buffers": state.buffers}
+        expected = jax.tree.map(lambda a, b, d=decay: d * a + (1 - d) * np.asarray(b), expected, now)
+    chex.assert_trees_all_close(state.ema, expected, rtol=1e-4, atol=1e-5)
+
+
+@everyone
+def test_log_prob_is_that_of_each_image_alone(name):
+    g = game(name)
+    if not hasattr(g.model, "log_prob"):
+        assert not hasattr(g.model, "log_prob_kind")
+        return
+    state, batch = g.state(), prepare(g.batch)
+    log_prob = jax.jit(g.model.log_prob)
+    every = log_prob(state.params, state.buffers, jax.random.key(3), batch)
+    chex.assert_shape(every, (BATCH,))
+    chex.assert_tree_all_finite(every)
+    half = log_prob(state.params, state.buffers, jax.random.key(3), jax.tree.map(lambda x: x[:8], batch))
+    np.testing.assert_allclose(every[:8], half, rtol=1e-3)
