@@ -427,12 +427,8 @@ def test_npy_and_npz_are_read_back(tmp_path, memory_limit, channels):
     source = data.load(str(tmp_path / "x.npz"))
     lookup = {image.tobytes(): label for image, label in zip(images, labels)}
     assert source.classes == 4
-    assert [lookup[image.tobytes()] for image in source.image(np.arange(23))] == list(
-        source.label(np.arange(23))
-    )
-    assert data.load(str(tmp_path / "x.npy"), image_size=4, memory_limit=memory_limit).image([0]).shape[
-        1:3
-    ] == (4, 4)
+    assert [lookup[image.tobytes()] for image in source.image(np.arange(23))] == list(source.label(np.arange(23)))
+    assert data.load(str(tmp_path / "x.npy"), image_size=4, memory_limit=memory_limit).image([0]).shape[1:3] == (4, 4)
 
 
 FLOATS = GENERATOR.uniform(0, 1, (4, 8, 8, 3)).astype(np.float32)
@@ -566,9 +562,7 @@ def test_lazy_batches_equal_those_in_memory(tmp_path):
     path = save_folder(tmp_path, pictures(22), classes=2)
     memory, lazy = data.load(str(path)), data.load(str(path), memory_limit=0)
     assert memory.in_memory and not lazy.in_memory
-    for step, (a, b) in zip(
-        range(6), zip(data.Batches(memory, 8, 1).iterate(2), data.Batches(lazy, 8, 1).iterate(2))
-    ):
+    for step, (a, b) in zip(range(6), zip(data.Batches(memory, 8, 1).iterate(2), data.Batches(lazy, 8, 1).iterate(2))):
         np.testing.assert_array_equal(a["image"], b["image"], err_msg=f"step {step}")
         np.testing.assert_array_equal(a["label"], b["label"])
     (path / "class0" / "000.png").write_bytes(b"")
@@ -626,9 +620,7 @@ def test_crops_are_shifts_of_the_reflected_picture():
     image = pictures(300)
     out = data.to_uint8(np.asarray(data.prepare({"image": image}, jax.random.key(1), crop=1)["image"]))
     padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-    shifts = np.array(
-        [(out == padded[:, i : i + 8, j : j + 8]).all((1, 2, 3)) for i in range(3) for j in range(3)]
-    )
+    shifts = np.array([(out == padded[:, i : i + 8, j : j + 8]).all((1, 2, 3)) for i in range(3) for j in range(3)])
     assert (shifts.sum(0) == 1).all()
     assert (shifts.sum(1) > 10).all()  # each of the nine shifts is drawn 33 times in the mean
 

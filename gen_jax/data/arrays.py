@@ -162,9 +162,7 @@ def checked_images(image: np.ndarray, name: str, *, any_side: bool = False) -> n
     """
     checked_dtype(image, name)
     if image.ndim not in (3, 4):
-        raise DataError(
-            f"{name}: expected images [N, H, W, C] or [N, H, W], got shape {image.shape}; reshape them"
-        )
+        raise DataError(f"{name}: expected images [N, H, W, C] or [N, H, W], got shape {image.shape}; reshape them")
     if not image.size:
         raise DataError(f"{name}: expected at least one image, got an array of shape {image.shape}")
     if image.ndim == 3:
@@ -198,23 +196,15 @@ def checked_labels(label: np.ndarray, size: int, name: str) -> np.ndarray:
     """``label`` as int32 ``[size]``, or a :class:`DataError`."""
     label = np.asarray(label)
     if label.ndim != 1:
-        raise DataError(
-            f"{name}: expected one label per image, [N], got shape {label.shape}; use class indices"
-        )
+        raise DataError(f"{name}: expected one label per image, [N], got shape {label.shape}; use class indices")
     if len(label) != size:
-        raise DataError(
-            f"{name}: got {size} images and {len(label)} labels; there should be one label per image"
-        )
+        raise DataError(f"{name}: got {size} images and {len(label)} labels; there should be one label per image")
     if not np.issubdtype(label.dtype, np.integer):
-        raise DataError(
-            f"{name}: expected integer labels 0, 1, 2, ..., got {label.dtype}; use array.astype(np.int32)"
-        )
+        raise DataError(f"{name}: expected integer labels 0, 1, 2, ..., got {label.dtype}; use array.astype(np.int32)")
     low, high = int(label.min()), int(label.max())
     if low < 0 or high >= LABEL_LIMIT:
         wrong = low if low < 0 else high
-        raise DataError(
-            f"{name}: labels should be class indices in 0..{LABEL_LIMIT - 1}, got {wrong}; renumber them"
-        )
+        raise DataError(f"{name}: labels should be class indices in 0..{LABEL_LIMIT - 1}, got {wrong}; renumber them")
     return label.astype(np.int32)
 
 

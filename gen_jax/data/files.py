@@ -35,11 +35,7 @@ class Folder(NamedTuple):
         """Decoded examples at ``indices [n]``."""
         paths = [self.paths[i] for i in indices]
         with futures.ThreadPoolExecutor(4) as pool:
-            images = (
-                np.stack(list(pool.map(self._decode, paths)))
-                if paths
-                else np.zeros((0, *self.shape), np.uint8)
-            )
+            images = np.stack(list(pool.map(self._decode, paths))) if paths else np.zeros((0, *self.shape), np.uint8)
         return {"image": images} if self.labels is None else {"image": images, "label": self.labels[indices]}
 
     def _decode(self, path: pathlib.Path) -> np.ndarray:
@@ -67,9 +63,7 @@ def open_folder(path: pathlib.Path, image_size: int | None) -> Folder:
 
 
 def _walk(path: pathlib.Path) -> tuple[list[pathlib.Path], np.ndarray | None, int]:
-    entries = sorted(
-        (entry for entry in path.iterdir() if not entry.name.startswith(".")), key=lambda e: e.name
-    )
+    entries = sorted((entry for entry in path.iterdir() if not entry.name.startswith(".")), key=lambda e: e.name)
     folders = [entry for entry in entries if entry.is_dir()]
     loose = [entry for entry in entries if not entry.is_dir() and entry.suffix.lower() in SUFFIXES]
     kinds = " ".join(suffix[1:] for suffix in SUFFIXES)
@@ -81,25 +75,17 @@ def _walk(path: pathlib.Path) -> tuple[list[pathlib.Path], np.ndarray | None, in
         )
     if not folders:
         if not loose:
-            raise DataError(
-                f"{quote(path)}: expected a folder with images ({kinds}), found none; check the path"
-            )
+            raise DataError(f"{quote(path)}: expected a folder with images ({kinds}), found none; check the path")
         return loose, None, 0
     paths, labels = [], []
     for index, folder in enumerate(folders):
-        inside = sorted(
-            (entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda e: e.name
-        )
+        inside = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda e: e.name)
         deeper = [entry for entry in inside if entry.is_dir()]
         found = [entry for entry in inside if entry.suffix.lower() in SUFFIXES]
         if deeper:
-            raise DataError(
-                f"{quote(deeper[0])}: class folders may not hold folders; move its images one level up"
-            )
+            raise DataError(f"{quote(deeper[0])}: class folders may not hold folders; move its images one level up")
         if not found:
-            raise DataError(
-                f"{quote(folder)}: expected a class folder with images ({kinds}), found none; remove it"
-            )
+            raise DataError(f"{quote(folder)}: expected a class folder with images ({kinds}), found none; remove it")
         paths += found
         labels += [index] * len(found)
     if len(folders) == 1:  # one class says nothing
@@ -169,9 +155,7 @@ def _unreadable(path: pathlib.Path, error: Exception) -> DataError:
         reason = "the file is empty"
     else:
         reason = " ".join(str(error).replace(repr(str(path)), "this file").split()) or type(error).__name__
-    return DataError(
-        f"{quote(path)}: expected an image, cannot read it ({reason}); replace or remove the file"
-    )
+    return DataError(f"{quote(path)}: expected an image, cannot read it ({reason}); replace or remove the file")
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -233,9 +217,7 @@ def _not_arrays(path: pathlib.Path, error: Exception) -> DataError:
             " into one array before saving"
         )
     reason = "not in numpy's format" if "pickle" in text or not text else " ".join(text.split())
-    return DataError(
-        f"{quote(path)}: expected numpy arrays, cannot read it ({reason}); write it again with np.save"
-    )
+    return DataError(f"{quote(path)}: expected numpy arrays, cannot read it ({reason}); write it again with np.save")
 
 
 def quote(path: pathlib.Path | str) -> str:

@@ -91,8 +91,7 @@ def tfds_set(name: str, split: str, image_size: int | None, memory_limit: int) -
         data = builder.as_data_source(split=split)
     except NotImplementedError:
         raise DataError(
-            f"{name}: {quote(builder.data_dir)} is not random-access; prepare it again with"
-            " file_format='array_record'"
+            f"{name}: {quote(builder.data_dir)} is not random-access; prepare it again with file_format='array_record'"
         ) from None
     except ValueError:
         raise DataError(f"{name}: no split {split!r}; it has {', '.join(builder.info.splits)}") from None

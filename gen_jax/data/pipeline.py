@@ -46,13 +46,10 @@ class Batches:
             )
         if self.batch_size < 1 or self.batch_size % self.process_count:
             raise ValueError(
-                f"batch_size should be a positive multiple of the {self.process_count} processes, got"
-                f" {self.batch_size}"
+                f"batch_size should be a positive multiple of the {self.process_count} processes, got {self.batch_size}"
             )
         if not 0 <= self.process_index < self.process_count:
-            raise ValueError(
-                f"process_index should be in 0..{self.process_count - 1}, got {self.process_index}"
-            )
+            raise ValueError(f"process_index should be in 0..{self.process_count - 1}, got {self.process_index}")
         if self.seed < 0:
             raise ValueError(f"seed should not be negative, got {self.seed}")
 

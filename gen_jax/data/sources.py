@@ -96,9 +96,7 @@ def _from_path(path: pathlib.Path, split: str, image_size: int | None, memory_li
         label = None if label is None else label[kept]
         image = files.resize_all(image[kept], image_size)
         return from_arrays(image, label, classes=classes, name=quote(path), split=split)
-    raise DataError(
-        f"{quote(path)}: expected a folder of images, an .npy or an .npz file; convert it to one of these"
-    )
+    raise DataError(f"{quote(path)}: expected a folder of images, an .npy or an .npz file; convert it to one of these")
 
 
 def _from_npy(name: str, image: np.ndarray, split: str, image_size: int | None, memory_limit: int) -> Source:
