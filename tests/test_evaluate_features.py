@@ -120,10 +120,10 @@ def test_measure_agrees_with_its_parts(trained):
     (x, p), (y, _) = net.extract(generated, 32), net.extract(reference, 32)
     assert figures == {
         "frechet_distance": evaluate.frechet_distance(x, y),
-        "precision": evaluate.precision_and_recall(x, y)[0],
-        "recall": evaluate.precision_and_recall(x, y)[1],
-        "density": evaluate.density_and_coverage(x, y)[0],
-        "coverage": evaluate.density_and_coverage(x, y)[1],
+        "precision": evaluate.overlap(x, y).precision,
+        "recall": evaluate.overlap(x, y).recall,
+        "density": evaluate.overlap(x, y).density,
+        "coverage": evaluate.overlap(x, y).coverage,
         "score": evaluate.classifier_score(p, splits=1)[0],
         "kid": evaluate.kernel_distance(x, y, subsets=3, subset_size=20)[0],
         "kid_spread": evaluate.kernel_distance(x, y, subsets=3, subset_size=20)[1],

@@ -129,6 +129,18 @@ def test_frechet_distance_refuses_and_warns():
 # Precision, recall, density, coverage
 
 
+def precision_and_recall(generated, reference, neighbours=3):
+    return evaluate.overlap(generated, reference, neighbours=neighbours, density_neighbours=1)[:2]
+
+
+def density_and_coverage(generated, reference, neighbours=5):
+    return evaluate.overlap(generated, reference, neighbours=1, density_neighbours=neighbours)[2:]
+
+
+def squared_radii(points, k):
+    return pr.squared_radii(points, [k])[0]
+
+
 def plain_radii(x, k):
     distances = np.sqrt(((x[:, None] - x[None]) ** 2).sum(-1))
     return np.array([np.sort(np.delete(row, i))[k - 1] for i, row in enumerate(distances)])
@@ -154,40 +166,40 @@ def test_all_four_equal_their_definitions(m, n, k, monkeypatch):
     g = generator(m + k)
     generated, reference = 0.7 * g.normal(size=(m, 6)) + 1e3, g.normal(size=(n, 6)) + 0.2 + 1e3
     found = (
-        *evaluate.precision_and_recall(generated, reference, neighbours=k),
-        *evaluate.density_and_coverage(generated, reference, neighbours=k),
+        *precision_and_recall(generated, reference, neighbours=k),
+        *density_and_coverage(generated, reference, neighbours=k),
     )
     np.testing.assert_allclose(found, plain(generated, reference, k), atol=1e-12)
-    np.testing.assert_allclose(np.sqrt(pr.squared_radii(generated - 1e3, k)), plain_radii(generated - 1e3, k))
+    np.testing.assert_allclose(np.sqrt(squared_radii(generated - 1e3, k)), plain_radii(generated - 1e3, k))
 
 
 def test_all_four_by_hand():
     reference = np.array([[0.0], [1.0], [2.0], [10.0], [12.0]])  # radii for k = 1: 1, 1, 1, 2, 2
     generated = np.array([[0.5], [3.0], [13.0], [40.0]])  # radii: 2.5, 2.5, 10, 27
     # In balls of the reference: 0.5 (of 0 and 1), 3.0 (of 2, on its edge), 13 (of 12); 40 in none.
-    assert evaluate.precision_and_recall(generated, reference, neighbours=1) == (0.75, 1.0)
-    assert evaluate.density_and_coverage(generated, reference, neighbours=1) == (4 / 4, 4 / 5)
+    assert precision_and_recall(generated, reference, neighbours=1) == (0.75, 1.0)
+    assert density_and_coverage(generated, reference, neighbours=1) == (4 / 4, 4 / 5)
     # The other way about: 0, 1, 2 and the rest lie in balls of the generated, see recall above.
-    assert evaluate.precision_and_recall(reference, generated, neighbours=1) == (1.0, 0.75)
+    assert precision_and_recall(reference, generated, neighbours=1) == (1.0, 0.75)
 
 
 def test_a_copy_of_the_reference():
     x = generator().normal(size=(60, 8)).astype(np.float32)
-    assert evaluate.precision_and_recall(x[::-1], x) == (1.0, 1.0)
-    density, coverage = evaluate.density_and_coverage(x[::-1], x, neighbours=5)
+    assert precision_and_recall(x[::-1], x) == (1.0, 1.0)
+    density, coverage = density_and_coverage(x[::-1], x, neighbours=5)
     assert (density, coverage) == (6 / 5, 1.0)  # each ball holds its centre and five neighbours, one on its edge
 
 
 def test_duplicates_are_at_distance_zero():
     x = np.repeat(generator().normal(size=(10, 8)), 6, axis=0) + 100
-    assert (pr.squared_radii(x, 5) == 0).all()
-    assert evaluate.precision_and_recall(x, x[:30]) == (0.5, 1.0)
+    assert squared_radii(x, 5).max() < 1e-9 < 1 < squared_radii(x, 6).min()
+    assert precision_and_recall(x, x[:30]) == (0.5, 1.0)
 
 
 def test_far_apart_sets_share_nothing():
     x = generator().normal(size=(60, 8))
-    assert evaluate.precision_and_recall(x, x + 100) == (0.0, 0.0)
-    assert evaluate.density_and_coverage(x, x + 100) == (0.0, 0.0)
+    assert precision_and_recall(x, x + 100) == (0.0, 0.0)
+    assert density_and_coverage(x, x + 100) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(60, 60, 5), (80, 40, 3), (40, 80, 5)])
@@ -195,7 +207,7 @@ def test_expectation_of_density_and_coverage_under_one_law(n, m, k):
     """E coverage = 1 - prod_{j=1..k} (N - j) / (M + N - j), in any law without atoms; E density = 1."""
     g = generator(n)
     values = np.array(
-        [evaluate.density_and_coverage(g.normal(size=(m, 3)), g.normal(size=(n, 3)), neighbours=k) for _ in range(300)]
+        [density_and_coverage(g.normal(size=(m, 3)), g.normal(size=(n, 3)), neighbours=k) for _ in range(300)]
     )
     coverage = 1 - np.prod([(n - j) / (m + n - j) for j in range(1, k + 1)])
     errors = values.std(0) / np.sqrt(len(values))
@@ -206,7 +218,7 @@ def test_expectation_of_density_and_coverage_under_one_law(n, m, k):
 
 def test_neighbours_are_refused_where_there_are_none():
     x = generator().normal(size=(5, 3))
-    for function in (evaluate.precision_and_recall, evaluate.density_and_coverage):
+    for function in (precision_and_recall, density_and_coverage):
         with pytest.raises(ValueError, match="more than 5 examples"):
             function(x, x, neighbours=5)
         with pytest.raises(ValueError, match="one width"):

@@ -17,21 +17,21 @@ from gen_jax.evaluate.frechet import frechet_distance, moments
 from gen_jax.evaluate.inception_score import classifier_score
 from gen_jax.evaluate.kid import kernel_distance
 from gen_jax.evaluate.measure import measure, measure_features
-from gen_jax.evaluate.precision_recall import density_and_coverage, precision_and_recall
+from gen_jax.evaluate.precision_recall import Overlap, overlap
 
 __all__ = [
     "Card",
     "FeatureNetwork",
+    "Overlap",
     "classifier_score",
     "compare",
-    "density_and_coverage",
     "frechet_distance",
     "kernel_distance",
     "load_feature_network",
     "measure",
     "measure_features",
     "moments",
-    "precision_and_recall",
+    "overlap",
     "read_feature_network",
     "save_feature_network",
     "versions",

@@ -6,7 +6,7 @@ from gen_jax.evaluate.features import FeatureNetwork
 from gen_jax.evaluate.frechet import frechet_distance
 from gen_jax.evaluate.inception_score import classifier_score
 from gen_jax.evaluate.kid import kernel_distance
-from gen_jax.evaluate.precision_recall import density_and_coverage, precision_and_recall
+from gen_jax.evaluate.precision_recall import overlap
 
 
 def measure(
@@ -80,16 +80,12 @@ def measure_features(
       subset_size: examples in each.
     """
     features, probabilities = generated
-    precision, recall = precision_and_recall(features, reference, neighbours=neighbours)
-    density, coverage = density_and_coverage(features, reference, neighbours=density_neighbours)
+    shares = overlap(features, reference, neighbours=neighbours, density_neighbours=density_neighbours)
     kid, kid_spread = kernel_distance(features, reference, subsets=subsets, subset_size=subset_size, seed=seed)
     score = None if probabilities is None else classifier_score(probabilities, splits=splits, seed=seed)[0]
     return {
         "frechet_distance": frechet_distance(features, reference),
-        "precision": precision,
-        "recall": recall,
-        "density": density,
-        "coverage": coverage,
+        **shares._asdict(),
         "score": score,
         "kid": kid,
         "kid_spread": kid_spread,

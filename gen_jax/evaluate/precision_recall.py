@@ -12,63 +12,81 @@ and distances ``d_ij``:
 (1), (2): Kynkaanniemi et al. 2019, arXiv 1904.06991, with k = 3. (3), (4): Naeem et al. 2020, arXiv
 2002.09797, with k = 5; density may exceed 1.
 
-Distances are float64 in blocks of rows, so that 50,000 against 50,000 points need little memory. Points that
-are nearer than rounding can tell are at distance 0, and radii reach a part in a billion further, so that "<="
-holds for equal distances however they were computed.
+Distances are float64 in blocks of rows, so that 50,000 against 50,000 points need little memory. Radii reach a little
+further than they should, by less than a part in a billion, so that "<=" holds for equal distances however they were
+rounded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-_BLOCK = 1 << 22  # distances at a time
-_SLACK = 1 + 1e-9
+_BLOCK = 1 << 20  # distances at a time: 8 MB, which a cache may hold
 
 
-def precision_and_recall(generated: np.ndarray, reference: np.ndarray, *, neighbours: int = 3) -> tuple[float, float]:
-    """Precision (1) and recall (2) of features ``generated [M, F]`` against ``reference [N, F]``."""
-    generated, reference = _checked(generated, reference, neighbours)
-    radii = squared_radii(generated, neighbours) * _SLACK
-    reference_radii = squared_radii(reference, neighbours) * _SLACK
+class Overlap(NamedTuple):
+    """Shares (1), (2) and (4), from 0 to 1, and density (3)."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def overlap(
+    generated: np.ndarray, reference: np.ndarray, *, neighbours: int = 3, density_neighbours: int = 5
+) -> Overlap:
+    """How two sets of features, ``generated [M, F]`` and ``reference [N, F]``, overlap.
+
+    Args:
+      generated: features.
+      reference: features.
+      neighbours: k of precision and recall.
+      density_neighbours: k of density and coverage.
+    """
+    generated, reference = _checked(generated, reference, max(neighbours, density_neighbours))
+    slack = _slack(generated, reference)
+    generated_radii = slack(squared_radii(generated, (neighbours,))[0])
+    wide, narrow = slack(squared_radii(reference, (density_neighbours, neighbours)))
     precise = np.zeros(len(generated), bool)
     recalled = np.zeros(len(reference), bool)
-    for rows, distances in _blocks(reference, generated):
-        precise |= (distances <= reference_radii[rows, None]).any(0)
-        recalled[rows] = (distances <= radii).any(1)
-    return float(precise.mean()), float(recalled.mean())
-
-
-def density_and_coverage(generated: np.ndarray, reference: np.ndarray, *, neighbours: int = 5) -> tuple[float, float]:
-    """Density (3) and coverage (4) of features ``generated [M, F]`` against ``reference [N, F]``."""
-    generated, reference = _checked(generated, reference, neighbours)
-    radii = squared_radii(reference, neighbours) * _SLACK
     inside = np.zeros(len(reference), np.int64)
     for rows, distances in _blocks(reference, generated):
-        inside[rows] = (distances <= radii[rows, None]).sum(1)
-    return float(inside.sum() / (neighbours * len(generated))), float((inside > 0).mean())
+        precise |= (distances <= narrow[rows, None]).any(0)
+        recalled[rows] = (distances <= generated_radii).any(1)
+        inside[rows] = np.count_nonzero(distances <= wide[rows, None], axis=1)
+    density = inside.sum() / (density_neighbours * len(generated))
+    return Overlap(float(precise.mean()), float(recalled.mean()), float(density), float((inside > 0).mean()))
 
 
-def squared_radii(points: np.ndarray, neighbours: int) -> np.ndarray:
-    """Squared distance ``[N]`` of each of ``points [N, F]`` to its ``neighbours``-th nearest other point."""
-    radii = np.empty(len(points))
+def squared_radii(points: np.ndarray, neighbours: Sequence[int]) -> np.ndarray:
+    """Squared distance of each of ``points [N, F]`` to its k-th nearest other point, for each k, ``[K, N]``."""
+    ranks = [k - 1 for k in neighbours]
+    radii = np.empty((len(ranks), len(points)))
     for rows, distances in _blocks(points, points):
         distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = np.inf  # not itself
-        radii[rows] = np.partition(distances, neighbours - 1, axis=1)[:, neighbours - 1]
-    return radii
+        distances.partition(sorted(set(ranks)), axis=1)
+        radii[:, rows] = distances[:, ranks].T
+    return np.maximum(radii, 0.0)
 
 
 def _blocks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Squared distances of blocks of rows of ``a`` to all of ``b``."""
-    norms_a, norms_b = np.sum(a**2, 1), np.sum(b**2, 1)
+    """Squared distances, up to rounding, of blocks of rows of ``a`` to all of ``b``."""
+    # |a|^2 + |b|^2 - 2 a.b as one product, since passes over the distances are what costs time.
+    ones_a, ones_b = np.ones((len(a), 1)), np.ones((len(b), 1))
+    left = np.hstack([a, np.sum(a**2, 1, keepdims=True), ones_a])
+    right = np.hstack([-2 * b, ones_b, np.sum(b**2, 1, keepdims=True)]).T
     step = max(1, _BLOCK // len(b))
     for start in range(0, len(a), step):
         rows = slice(start, min(start + step, len(a)))
-        scale = norms_a[rows, None] + norms_b
-        distances = a[rows] @ b.T
-        distances *= -2
-        distances += scale
-        distances[distances < 1e-13 * scale] = 0.0
-        yield rows, distances
+        yield rows, left[rows] @ right
+
+
+def _slack(a: np.ndarray, b: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Squared radii with room for the rounding of squared distances between ``a`` and ``b``."""
+    rounding = 1e-13 * (np.sum(a**2, 1).max() + np.sum(b**2, 1).max())
+    return lambda radii: radii * (1 + 1e-10) + rounding
 
 
 def _checked(generated: np.ndarray, reference: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
