@@ -130,21 +130,20 @@ def describe(directory: Path) -> dict[str, Any]:
 
 
 def evaluate(directory: Path, settings: Evaluate) -> None:
-    """Prints the measurement."""
-    from gen_jax.ruler import measure_run
+    """Prints the measurement, a line and a card for every metric."""
+    from gen_jax.ruler import measure_run, to_dict
     from gen_jax.run import load
 
     run = load(directory, raw=settings.raw)
     name = settings.data or run.settings["data"]["name"]
-    reference = data.load(name, split=settings.split, image_size=run.model.shape[0])
-    cards = measure_run(
-        run, reference, number=settings.number, seed=settings.seed, weights="raw" if settings.raw else "EMA"
-    )
+    resized = run.model.shape[0] if settings.data else run.settings["data"]["resized"]
+    reference = data.load(name, split=settings.split, image_size=resized)
+    weights = "raw" if settings.raw else "EMA"
+    cards = measure_run(run, reference, number=settings.number, seed=settings.seed, weights=weights)
     if settings.json:
-        print(json.dumps([card.to_dict() for card in cards], indent=1))
+        print(json.dumps([to_dict(card) for card in cards], indent=1))
     else:
-        for card in cards:
-            print(card)
+        print(*cards, sep="\n")
 
 
 COMMANDS: dict[str, tuple[Callable[[Path, Any], None], Any]] = {

@@ -125,6 +125,7 @@ def fit(
     image_size: int | None = None,
     flip: bool = False,
     crop: int = 0,
+    start: State | None = None,
     label: str = "train",
     quiet: bool = False,
 ) -> Run:
@@ -140,6 +141,7 @@ def fit(
       image_size: resize a data set's images to this side.
       flip: mirror half of the training images at random.
       crop: pad training images by this many pixels and crop them back at random.
+      start: the state of an earlier run of the same networks to go on from; it is donated.
       label: what the progress calls the run.
       quiet: show nothing.
 
@@ -157,7 +159,7 @@ def fit(
     if size % training.accumulate:
         raise ConfigError(f"batch size {size} is not divisible by --accumulate {training.accumulate}; change either")
     batches = data.Batches(source, size, training.seed, jax.process_index(), jax.process_count())
-    settings = _settings(configuration, source, training, recipes, flip, crop)
+    settings = _settings(configuration, source, image_size, training, recipes, flip, crop)
     sampled = functools.partial(_run_of, model, configuration, settings)
 
     def draw(state: State) -> None:
@@ -179,6 +181,7 @@ def fit(
             directory=path,
             metadata={"data_seed": training.seed},
             draw=draw,
+            start=start,
             mesh=mesh,
             label=label,
             quiet=quiet,
@@ -313,6 +316,7 @@ def _optax(optimizer: Optimizer, steps: int) -> optax.GradientTransformation:
 def _settings(
     configuration: Configuration,
     source: data.Source,
+    image_size: int | None,
     training: Training,
     optimizers: Mapping[str, Optimizer],
     flip: bool,
@@ -327,7 +331,7 @@ def _settings(
             "split": source.split,
             "size": source.size,
             "fingerprint": source.fingerprint,
-            "image_size": source.shape[0],
+            "resized": image_size,
             "flip": flip,
             "crop": crop,
         },

@@ -35,6 +35,8 @@ class Training:
 
     steps: int = 1000
     """Training steps in all, those of an earlier attempt included."""
+    seconds: float = 0.0
+    """Stop after this much training, whatever the steps; compiling, sampling and saving are not counted. 0: no limit."""
     batch_size: int = 64
     """Images a step, over all devices; 0 takes the whole data set."""
     seed: int = 0
@@ -62,7 +64,7 @@ class Training:
         for name in ("steps", "log_every", "checkpoint_every", "steps_per_call", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("batch_size", "sample_every", "ema_half_life", "ema_ramp", "seed"):
+        for name in ("batch_size", "seconds", "sample_every", "ema_half_life", "ema_ramp", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -118,6 +120,7 @@ def fit(
     directory: Path | None = None,
     metadata: Mapping[str, Any] | None = None,
     draw: Callable[[State], None] | None = None,
+    start: State | None = None,
     mesh: Mesh | None = None,
     label: str = "train",
     quiet: bool = False,
@@ -133,6 +136,7 @@ def fit(
       directory: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
       metadata: JSON kept with every checkpoint.
       draw: called every ``sample_every`` steps and at the end, to show samples; not counted as training.
+      start: the state to go on from, where there is no checkpoint; it is donated. By default a new one.
       mesh: the devices; all by default.
       label: what the progress calls this run.
       quiet: show nothing.
@@ -143,10 +147,12 @@ def fit(
       CheckpointError: the directory's checkpoints cannot be used.
     """
     mesh = mesh or shard.data_mesh()
-    start = time.monotonic()
+    began = time.monotonic()
     template, shardings = _abstract_state(model, batches, training, optimizers, prepare, mesh)
     checkpoints = Checkpoints(directory / "checkpoints") if directory else None
     state = checkpoints.restore(template) if checkpoints else None
+    if state is None:
+        state = start
     if state is None:
         state = _initial_state(model, batches, training, optimizers, prepare, mesh, shardings)
     step = make_step(
@@ -162,9 +168,11 @@ def fit(
     if directory:
         directory.mkdir(parents=True, exist_ok=True)
     file = directory / "metrics.jsonl" if directory and jax.process_index() == 0 else None
-    reporter = Reporter(training.steps, first, file, label=label, quiet=quiet or jax.process_index() != 0)
+    reporter = Reporter(
+        training.steps, first, file, seconds=training.seconds, label=label, quiet=quiet or jax.process_index() != 0
+    )
     run = _Run(model, batches, training, step, mesh, checkpoints, draw, dict(metadata or {}), reporter)
-    run.compile_seconds = time.monotonic() - start
+    run.compile_seconds = time.monotonic() - began
     with reporter, _stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
         if first:
             reporter.say(f"goes on from step {first} of {training.steps}")
@@ -187,6 +195,8 @@ class _Run:
     reporter: Reporter
     compile_seconds: float = 0.0
     train_seconds: float = 0.0
+    window_start: float = 0.0
+    side: float = 0.0  # of this window: compiling, sampling, saving
     compiled: dict[tuple[tuple[int, ...], int], Callable] = field(default_factory=dict)
     window: list[dict[str, float]] = field(default_factory=list)
     pending: deque[tuple[int, int, Report]] = field(default_factory=deque)
@@ -195,31 +205,35 @@ class _Run:
         """Steps until the end or a signal."""
         done = int(state.step)
         source = self.batches.iterate(done)
-        window_start, window_done, side = time.monotonic(), done, 0.0
+        self.window_start, window_done, self.side = time.monotonic(), done, 0.0
         while done < self.training.steps:
             count = self._steps_in_one_call(done)
             batch, turns = self._next_batch(source, count), due(self.model.turns, done)
             began = time.monotonic()
             function = self._compile(state, batch, turns, count)
-            side += time.monotonic() - began
+            self.side += time.monotonic() - began
             state, report = function(state, batch)
             self.pending.append((done, count, report))
             before, done = done, done + count
             while len(self.pending) > 1:
                 self._check_oldest()
             number = self._agreed(stop(), before, done)
-            last = done == self.training.steps or bool(number)
+            spent = self.train_seconds + time.monotonic() - self.window_start - self.side
+            out_of_time = 0 < self.training.seconds <= spent
+            last = done == self.training.steps or bool(number) or out_of_time
             if last or _crossed(before, done, self.training.log_every):
                 self._drain()
-                elapsed = time.monotonic() - window_start - side
+                elapsed = time.monotonic() - self.window_start - self.side
                 self.train_seconds += elapsed
                 self._log(done, done - window_done, elapsed)
-                window_start, window_done, side = time.monotonic(), done, 0.0
+                self.window_start, window_done, self.side = time.monotonic(), done, 0.0
             began = time.monotonic()
-            self._keep(state, before, done, last)
-            side += time.monotonic() - began
+            self._keep(state, before, done, last, bool(number))
+            self.side += time.monotonic() - began
             if number:
                 raise InterruptedRun(number, done)
+            if out_of_time:
+                break
         return state
 
     def _steps_in_one_call(self, done: int) -> int:
@@ -262,7 +276,7 @@ class _Run:
                         "Lower that player's learning rate, or clip its gradient (--clip-norm 1)"
                     )
             self.window.append({name: float(value[offset]) for name, value in figures.items()})
-        self.reporter.advance(done + count)
+        self.reporter.advance(done + count, time.monotonic() - self.window_start - self.side + self.train_seconds)
 
     def _log(self, done: int, steps: int, elapsed: float) -> None:
         speed = steps / max(elapsed, 1e-9)
@@ -272,12 +286,12 @@ class _Run:
         self.reporter.write(row | mean_rows(self.window))
         self.window.clear()
 
-    def _keep(self, state: State, before: int, done: int, last: bool) -> None:
+    def _keep(self, state: State, before: int, done: int, last: bool, stopped: bool) -> None:
         if self.checkpoints and (last or _crossed(before, done, self.training.checkpoint_every)):
             self._drain()  # a state is saved only after its losses were found finite
             self.checkpoints.save(state, {**self.metadata, "step": done, "images": done * self.batches.batch_size})
         every = self.training.sample_every
-        if self.draw and (done == self.training.steps or (every and _crossed(before, done, every))):
+        if self.draw and ((last and not stopped) or (every and _crossed(before, done, every))):
             self._drain()
             self.draw(state)
 

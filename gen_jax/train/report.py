@@ -21,12 +21,15 @@ class Reporter:
       total: steps of the whole run.
       start: steps already done; later rows of an earlier attempt are dropped from the file.
       path: the file to append to; None writes none.
+      seconds: time that the run may train for, if that ends it; the bar then shows seconds.
       label: what the progress bar says it is.
       quiet: show nothing.
     """
 
-    def __init__(self, total: int, start: int, path: Path | None, *, label: str, quiet: bool = False):
-        self.total, self.path, self.label = total, path, label
+    def __init__(
+        self, total: int, start: int, path: Path | None, *, label: str, seconds: float = 0.0, quiet: bool = False
+    ):
+        self.total, self.path, self.label, self.seconds = total, path, label, seconds
         self.console = Console(stderr=True, quiet=quiet)
         self.rows: list[Row] = []
         if path is not None and path.exists():
@@ -42,7 +45,9 @@ class Reporter:
                 TimeRemainingColumn(),
                 console=self.console,
             )
-            self.task = self.progress.add_task(label, total=total, completed=start, status="")
+            self.task = self.progress.add_task(
+                label, total=seconds or total, completed=0 if seconds else start, status=""
+            )
 
     def __enter__(self) -> "Reporter":
         if self.progress is not None:
@@ -59,10 +64,10 @@ class Reporter:
         """One line."""
         self.console.print(f"{self.label}: {text}", highlight=False, soft_wrap=True)
 
-    def advance(self, step: int) -> None:
-        """Moves the bar."""
+    def advance(self, step: int, seconds: float) -> None:
+        """Moves the bar to this step, reached after so many seconds of training."""
         if self.progress is not None:
-            self.progress.update(self.task, completed=step)
+            self.progress.update(self.task, completed=round(seconds) if self.seconds else step)
 
     def write(self, row: Row) -> None:
         """Shows a row and appends it to the file."""
@@ -74,10 +79,12 @@ class Reporter:
         hidden = ("step", "images", "seconds", "steps_per_second", "images_per_second")
         figures = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in hidden and "gradient_norm" not in k)
         if self.progress is not None:
-            self.progress.update(self.task, completed=row["step"], status=f"{speed}  {figures}")
+            self.progress.update(self.task, status=f"{speed}  {figures}")
         else:
             left = (self.total - row["step"]) / max(row["steps_per_second"], 1e-9)
-            self.say(f"step {row['step']:.0f}/{self.total}  {speed}  {figures}  {left:.0f} s left")
+            left = max(0.0, self.seconds - row["seconds"]) if self.seconds else left
+            of = "" if self.seconds else f"/{self.total}"
+            self.say(f"step {row['step']:.0f}{of}  {speed}  {figures}  {left:.0f} s left")
 
 
 def image_grid(images: np.ndarray, *, columns: int | None = None, scale: int | None = None) -> Image.Image:
