@@ -308,7 +308,7 @@ def damage(path: pathlib.Path, kind: str) -> None:
     elif kind == "text":
         path.write_text("these are not pixels")
     elif kind == "checksum":
-        path.write_bytes(whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:])
+        path.write_bytes(whole[:-14] + bytes([whole[-14] ^ 1]) + whole[-13:])
     elif kind == "dangling link":
         path.unlink()
         path.symlink_to(path.parent / "nowhere.png")

@@ -28,7 +28,8 @@ from gen_jax.protocol import Network, Tree
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
 
-_SHIPPED = {"digits": ("digits", (8, 8, 1)), "fashion_mnist": ("fashion", (28, 28, 1))}  # by data set
+# By data set: name, and the shape and classes of its images.
+_SHIPPED = {"digits": ("digits", (8, 8, 1), 10), "fashion_mnist": ("fashion", (28, 28, 1), 10)}
 _RANDOM_SEED = 0
 
 
@@ -101,9 +102,9 @@ def load_feature_network(data_name: str, shape: tuple[int, int, int], classes: i
       The classifier that comes with the package for this data set at its own size, or one with random
       weights.
     """
-    name, usual_shape = _SHIPPED.get(data_name, ("", ()))
+    name, usual_shape, usual_classes = _SHIPPED.get(data_name, ("", (), 0))
     path = WEIGHTS / f"{name}.safetensors"
-    if tuple(shape) == usual_shape and classes in (0, 10) and path.exists():
+    if tuple(shape) == usual_shape and classes in (0, usual_classes) and path.exists():
         return read_feature_network(path, name)
     classifier = network(Classifier, inputs=shape[2])
     params, buffers = _random_weights(classifier)
