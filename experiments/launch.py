@@ -4,15 +4,18 @@ An experiment is a frozen dataclass of settings with presets of it. ``python -m 
 default) or ``--preset reference`` chooses where to start from, every other flag changes one field.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import jax
 import tyro
 
-from gen_jax import cli, data
+import gen_jax
+from gen_jax import Training, cli, data
+from gen_jax.models import Configuration
 from gen_jax.train.optimizers import Adam
 
 Flat = tyro.conf.arg(name="")  # a nested dataclass whose flags carry no prefix
@@ -63,14 +66,49 @@ def launch(main: Callable[[Any], None], presets: Mapping[str, Any], *, name: str
     sys.exit(cli.execute(run, data_error=data.DataError))
 
 
-def where(place: Place) -> dict[str, Any]:
-    """The arguments of ``gen_jax.fit`` that a place gives."""
-    return {
-        "directory": place.workdir,
-        "image_size": place.image_size or None,
-        "flip": place.flip,
-        "crop": place.crop,
-    }
+class Experiment(Protocol):
+    """Settings that train one model."""
+
+    @property
+    def place(self) -> Place:
+        """Data and directory."""
+        ...
+
+    @property
+    def model(self) -> Configuration:
+        """The model's configuration."""
+        ...
+
+    @property
+    def training(self) -> Training:
+        """Steps, batch and the rest."""
+        ...
+
+    @property
+    def optimizers(self) -> Mapping[str, Adam]:
+        """By player."""
+        ...
+
+
+def train(settings: Experiment, *, label: str) -> None:
+    """Trains the model that the settings describe."""
+    place = settings.place
+    gen_jax.fit(
+        settings.model,
+        place.data,
+        training=settings.training,
+        optimizers=settings.optimizers,
+        directory=place.workdir,
+        image_size=place.image_size or None,
+        flip=place.flip,
+        crop=place.crop,
+        label=label,
+    )
+
+
+def train_as(label: str) -> Callable[[Experiment], None]:
+    """:func:`train` under a name."""
+    return functools.partial(train, label=label)
 
 
 def _preset(arguments: list[str], presets: Mapping[str, Any]) -> tuple[str, list[str]]:

@@ -10,8 +10,7 @@ reports 86.76 nats for one sample after 3,280 epochs on MNIST.
 from dataclasses import dataclass
 from typing import Annotated
 
-import gen_jax
-from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch, where
+from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch, train_as
 from gen_jax import Adam, Training
 from gen_jax.models import vae
 
@@ -25,6 +24,11 @@ class Settings:
     training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=128, checkpoint_every=1000)
     optimizer: FlatAdam = Adam(learning_rate=1e-3, decay="cosine")
 
+    @property
+    def optimizers(self) -> dict[str, Adam]:
+        """By player."""
+        return {"vae": self.optimizer}
+
 
 @dataclass(frozen=True)
 class DenseSettings:
@@ -34,6 +38,11 @@ class DenseSettings:
     model: Annotated[vae.DenseVAEConfig, Flat] = vae.DENSE_REFERENCE
     training: Annotated[Training, Flat] = Training(steps=400_000, batch_size=100, checkpoint_every=5000)
     optimizer: FlatAdam = Adam(learning_rate=1e-3, decay="cosine")
+
+    @property
+    def optimizers(self) -> dict[str, Adam]:
+        """By player."""
+        return {"vae": self.optimizer}
 
 
 PRESETS = {
@@ -47,17 +56,5 @@ PRESETS = {
 }
 
 
-def main(settings: Settings | DenseSettings) -> None:
-    """Trains the model."""
-    gen_jax.fit(
-        settings.model,
-        settings.place.data,
-        training=settings.training,
-        optimizers={"vae": settings.optimizer},
-        label="vae",
-        **where(settings.place),
-    )
-
-
 if __name__ == "__main__":
-    launch(main, PRESETS, name="vae", doc=__doc__)
+    launch(train_as("vae"), PRESETS, name="vae", doc=__doc__)

@@ -10,8 +10,7 @@ perplexity of about 326 codes after 10,000 steps.
 from dataclasses import dataclass
 from typing import Annotated
 
-import gen_jax
-from experiments.launch import Flat, FlatPlace, Place, launch, where
+from experiments.launch import Flat, FlatPlace, Place, launch, train_as
 from gen_jax import Adam, Training
 from gen_jax.models import vqvae
 
@@ -26,6 +25,11 @@ class Settings:
     codec: Adam = Adam(learning_rate=1e-3)
     prior: Adam = Adam(learning_rate=1e-3, warmup_steps=100)
 
+    @property
+    def optimizers(self) -> dict[str, Adam]:
+        """By player."""
+        return {"codec": self.codec, "prior": self.prior}
+
 
 PRESETS = {
     "small": Settings(),
@@ -39,17 +43,5 @@ PRESETS = {
 }
 
 
-def main(settings: Settings) -> None:
-    """Trains the codec, then the prior."""
-    gen_jax.fit(
-        settings.model,
-        settings.place.data,
-        training=settings.training,
-        optimizers={"codec": settings.codec, "prior": settings.prior},
-        label="vqvae",
-        **where(settings.place),
-    )
-
-
 if __name__ == "__main__":
-    launch(main, PRESETS, name="vqvae", doc=__doc__)
+    launch(train_as("vqvae"), PRESETS, name="vqvae", doc=__doc__)

@@ -83,7 +83,7 @@ def measure_run(
     """
     if reference.shape != run.model.shape:
         raise data.DataError(
-            f"{reference.name} has images {reference.shape}, the run makes {run.model.shape}; measure against its own data"
+            f"{reference.name} has images {reference.shape}, the run makes {run.model.shape}; use --data of that shape"
         )
     real = reference_images(reference)
     generated = run.sample(seed, number or len(real))

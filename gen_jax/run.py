@@ -205,16 +205,16 @@ def load(directory: str | Path, *, raw: bool = False) -> Run:
     configuration = configuration_from(settings["model"])
     model = configuration.build(tuple(settings["shape"]), settings["classes"])
     path = newest_checkpoint(directory)
+    size = settings["training"]["batch_size"] or settings["data"]["size"]
     batch = {
-        "image": jax.ShapeDtypeStruct((1, *settings["shape"]), jnp.float32),
-        "label": jax.ShapeDtypeStruct((1,), jnp.int32),
+        "image": jax.ShapeDtypeStruct((size, *settings["shape"]), jnp.float32),
+        "label": jax.ShapeDtypeStruct((size,), jnp.int32),
     }
     params, buffers = jax.eval_shape(model.init, jax.eval_shape(jax.random.key, 0), batch)
     tree = {"params": params, "buffers": buffers}
-    prefix = {} if raw else {"ema": tree}
     where = shard.replicated(shard.data_mesh())
     abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree if raw else prefix
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree if raw else {"ema": tree}
     )
     arrays = checkpoint.read(path, checkpoint.flatten_abstract(abstract))
     restored = checkpoint.unflatten(abstract, arrays)

@@ -6,6 +6,9 @@ JSON with every run), whose ``build(shape, classes)`` makes the game.
 
 from typing import Any, Protocol
 
+from gen_jax.models.dcgan import DCGAN, DCGANConfig
+from gen_jax.models.ddgan import DDGAN, DDGANConfig
+from gen_jax.models.gmm import GMM, GMMConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vqvae import VQVAE, VQVAEConfig
 from gen_jax.protocol import Model
@@ -19,7 +22,29 @@ class Configuration(Protocol):
         ...
 
 
-CONFIGURATIONS: tuple[type[Configuration], ...] = (VAEConfig, DenseVAEConfig, VQVAEConfig)
+CONFIGURATIONS: tuple[type[Configuration], ...] = (
+    GMMConfig,
+    VAEConfig,
+    DenseVAEConfig,
+    VQVAEConfig,
+    DCGANConfig,
+    DDGANConfig,
+)
 """All that a run's ``config.json`` may name."""
 
-__all__ = ["CONFIGURATIONS", "VAE", "VQVAE", "Configuration", "DenseVAEConfig", "Model", "VAEConfig", "VQVAEConfig"]
+__all__ = [
+    "CONFIGURATIONS",
+    "DCGAN",
+    "DDGAN",
+    "GMM",
+    "VAE",
+    "VQVAE",
+    "Configuration",
+    "DCGANConfig",
+    "DDGANConfig",
+    "DenseVAEConfig",
+    "GMMConfig",
+    "Model",
+    "VAEConfig",
+    "VQVAEConfig",
+]

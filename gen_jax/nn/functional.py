@@ -38,13 +38,9 @@ def network(module: Callable[..., nnx.Module], **hyperparameters: Any) -> Networ
       ValueError: from ``init`` and ``apply``, if the module holds state other than parameters and batch statistics.
     """
 
-    def build(key: jax.Array) -> tuple[nnx.GraphDef, Tree, Tree]:
-        definition, params, buffers = nnx.split(module(**hyperparameters, rngs=nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
-        return (
-            definition,
-            _with_string_keys(nnx.to_pure_dict(params)),
-            _with_string_keys(nnx.to_pure_dict(buffers)),
-        )
+    def build(key: jax.Array) -> tuple[Any, Tree, Tree]:
+        graph, *states = nnx.split(module(**hyperparameters, rngs=nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
+        return graph, _plain(states[0]), _plain(states[1])
 
     @functools.cache
     def definition() -> Any:

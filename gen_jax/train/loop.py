@@ -36,7 +36,7 @@ class Training:
     steps: int = 1000
     """Training steps in all, those of an earlier attempt included."""
     seconds: float = 0.0
-    """Stop after this much training, whatever the steps; compiling, sampling and saving are not counted. 0: no limit."""
+    """Stop after this much training, whatever the steps; compiling, sampling and saving do not count. 0: no limit."""
     batch_size: int = 64
     """Images a step, over all devices; 0 takes the whole data set."""
     seed: int = 0

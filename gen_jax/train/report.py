@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 Row = dict[str, float]
+LINE_INTERVAL = 2.0  # seconds between plain lines, where there is no progress bar; every row goes to the file
 
 
 class Reporter:
@@ -32,6 +34,7 @@ class Reporter:
         self.total, self.path, self.label, self.seconds = total, path, label, seconds
         self.console = Console(stderr=True, quiet=quiet)
         self.rows: list[Row] = []
+        self.last_line = -LINE_INTERVAL
         if path is not None and path.exists():
             self.rows = [row for row in map(json.loads, _whole_lines(path)) if row["step"] <= start]
             path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
@@ -80,7 +83,8 @@ class Reporter:
         figures = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in hidden and "gradient_norm" not in k)
         if self.progress is not None:
             self.progress.update(self.task, status=f"{speed}  {figures}")
-        else:
+        elif row["step"] == self.total or time.monotonic() - self.last_line >= LINE_INTERVAL:
+            self.last_line = time.monotonic()
             left = (self.total - row["step"]) / max(row["steps_per_second"], 1e-9)
             left = max(0.0, self.seconds - row["seconds"]) if self.seconds else left
             of = "" if self.seconds else f"/{self.total}"

@@ -1,0 +1,45 @@
+"""A denoising diffusion probabilistic model, sampled by DDIM or ancestrally.
+
+    python -m experiments.ddpm --data fashion_mnist --workdir runs/ddpm
+
+Hardware: 2 CPU cores for the small preset. ``--preset reference`` is the CIFAR-10 model of Ho et al. 2020
+(arXiv:2006.11239): 800,000 steps of batches of 128, Adam at 2e-4 after 5,000 steps of warm-up, gradients clipped at 1,
+dropout 0.1, flips; FID 3.17 against the training set there.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch, train_as
+from gen_jax import Adam, Training
+from gen_jax.models import ddpm
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the DDPM."""
+
+    place: FlatPlace = Place(workdir="runs/ddpm")
+    model: Annotated[ddpm.DDPMConfig, Flat] = ddpm.SMALL
+    training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=64, checkpoint_every=1000)
+    optimizer: FlatAdam = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=1.0)
+
+    @property
+    def optimizers(self) -> dict[str, Adam]:
+        """By player."""
+        return {"denoiser": self.optimizer}
+
+
+PRESETS = {
+    "small": Settings(),
+    "reference": Settings(
+        place=Place(workdir="runs/ddpm", flip=True),
+        model=ddpm.REFERENCE,
+        training=Training(steps=800_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
+        optimizer=Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0),
+    ),
+}
+
+
+if __name__ == "__main__":
+    launch(train_as("ddpm"), PRESETS, name="ddpm", doc=__doc__)

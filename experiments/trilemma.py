@@ -1,0 +1,354 @@
+"""The trilemma: every family on the same data with the same budget of training time, measured by one ruler.
+
+    python -m experiments.trilemma --data digits --seconds-per-model 30 --workdir runs/trilemma
+    python -m experiments.trilemma --data fashion_mnist --seconds-per-model 480 --workdir runs/trilemma_fashion
+
+Every model trains for ``--seconds-per-model`` of wall-clock time, compilation counted apart, then draws as many images
+as are held out (at most ``--generated``). Written are ``trilemma.json``, ``report.html`` (self-contained) and
+``report.png``. Interrupted, the same command goes on with the models that are not done.
+"""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import gen_jax
+from experiments import dcgan, ddgan, ddpm, gmm, vae, vqvae
+from experiments.launch import Experiment, launch
+from experiments.trilemma_report import write_html, write_picture
+from gen_jax import data, distributions, evaluate, ruler
+from gen_jax.run import ConfigError, Run
+from gen_jax.train.checkpoint import write_atomically
+
+ENDLESS = 10**9  # steps: the clock ends the run
+CODEC_SHARE = 0.5  # of the time, for models whose codec is trained before its prior
+SMALL_SIDE = 16  # images below this side take an experiment's `digits` preset, where it has one
+
+
+class Contestant(NamedTuple):
+    """A model with the family that it stands for."""
+
+    name: str
+    family: str
+    experiment: ModuleType
+
+
+CONTESTANTS = (
+    Contestant("gmm", "classical", gmm),
+    Contestant("vae", "VAE", vae),
+    Contestant("vqvae", "VAE and autoregressive prior", vqvae),
+    Contestant("dcgan", "GAN", dcgan),
+    Contestant("ddpm", "diffusion", ddpm),
+    Contestant("ddgan", "diffusion and GAN", ddgan),
+)
+METRICS = ("frechet_distance", "precision", "recall", "density", "coverage", "score")
+MEASURED = (*METRICS, "bits_per_dim", "sampling_seconds_per_1000", "train_seconds", "compile_seconds", "images_seen")
+HELD_OUT = "held-out real images"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the comparison."""
+
+    data: str = "digits"
+    """digits, fashion_mnist, a TFDS name, a folder of images, or a .npy or .npz file."""
+    seconds_per_model: float = 60.0
+    """Training time of every model and seed, seconds; compilation is counted apart."""
+    seeds: int = 1
+    """Trainings of every model, from seeds 0, 1, ...; spreads are standard deviations over them."""
+    workdir: str = "runs/trilemma"
+    """Directory of the report and of all runs."""
+    models: tuple[str, ...] = tuple(contestant.name for contestant in CONTESTANTS)
+    """Which models take part."""
+    generated: int = 2000
+    """Images to generate, and of the held-out set, at most; all rows have the same number."""
+    reference: int = 10_000
+    """Images of the training split that are measured against, at most."""
+    likelihood_images: int = 200
+    """Held-out images whose likelihood is averaged."""
+    sampling_batch: int = 250
+    """Images drawn at a time."""
+    image_size: int = 0
+    """Resize images to this side, pixels; 0 keeps their size."""
+
+    def __post_init__(self) -> None:
+        known = [contestant.name for contestant in CONTESTANTS]
+        for name in self.models:
+            if name not in known:
+                raise ValueError(f"--models: unknown model {name!r}; there are {', '.join(known)}")
+        if self.seconds_per_model <= 0 or self.seeds < 1 or self.generated < 2:
+            raise ValueError("--seconds-per-model must be above 0, --seeds at least 1 and --generated at least 2")
+
+
+class Bench(NamedTuple):
+    """What all models are trained on and measured against."""
+
+    train: data.Source
+    test: data.Source
+    reference: np.ndarray
+    held_out: np.ndarray
+    network: evaluate.FeatureNetwork
+
+
+def main(settings: Settings) -> None:
+    """Trains, measures and reports."""
+    directory = Path(settings.workdir)
+    bench = _bench(settings)
+    _claim(directory, settings, bench)
+    console = Console(stderr=True)
+    results: dict[str, list[dict[str, Any]]] = {}
+    for contestant in CONTESTANTS:
+        if contestant.name not in settings.models:
+            continue
+        results[contestant.name] = [
+            _result(contestant, seed, settings, bench, directory, console) for seed in range(settings.seeds)
+        ]
+    report = _report(results, settings, bench, directory)
+    write_atomically(directory / "trilemma.json", json.dumps(report, indent=1) + "\n")
+    images = {HELD_OUT: bench.held_out} | {name: np.load(_part(directory, name, 0, ".npy")) for name in results}
+    write_picture(directory / "report.png", report, images)
+    write_html(directory / "report.html", report, images)
+    _print_table(report)
+    print(f"report: {directory / 'report.html'}")
+
+
+def preset(contestant: Contestant, side: int) -> Experiment:
+    """The experiment's settings for images of this side."""
+    presets: Mapping[str, Experiment] = contestant.experiment.PRESETS
+    return presets["digits"] if side < SMALL_SIDE and "digits" in presets else presets["small"]
+
+
+def train(
+    contestant: Contestant, source: data.Source, *, seconds: float, seed: int, directory: Path
+) -> tuple[Run, float, float]:
+    """A run of so many seconds, with the seconds that it trained and those that it compiled."""
+    experiment = preset(contestant, source.shape[0])
+    training = replace(experiment.training, steps=ENDLESS, seconds=seconds, seed=seed, checkpoint_every=ENDLESS)
+    batch = min(training.batch_size, source.size)
+    training = replace(training, batch_size=batch, log_every=1 if not batch or batch == source.size else 20)
+    shared = {"optimizers": experiment.optimizers, "label": contestant.name}
+    configuration: Any = experiment.model
+    if not hasattr(configuration, "codec_steps"):
+        run = gen_jax.fit(configuration, source, training=training, directory=directory, **shared)
+        return run, *_seconds(run)
+    first = replace(training, seconds=CODEC_SHARE * seconds)
+    codec = gen_jax.fit(replace(configuration, codec_steps=ENDLESS), source, training=first, **shared)
+    second = replace(training, seconds=(1 - CODEC_SHARE) * seconds)
+    assert codec.result is not None
+    configuration = replace(configuration, codec_steps=codec.step)
+    state = codec.result.state
+    run = gen_jax.fit(configuration, source, training=second, directory=directory, start=state, **shared)
+    assert run.result is not None
+    run.result.rows[:0] = codec.result.rows
+    totals = np.add(_seconds(codec), _seconds(run))
+    return run, float(totals[0]), float(totals[1])
+
+
+def measure(run: Run, settings: Settings, bench: Bench) -> tuple[dict[str, Any], np.ndarray]:
+    """Sampling speed, every metric and the likelihood, with the images that were measured."""
+    number = len(bench.held_out)
+    size = min(settings.sampling_batch, number)
+    began = time.monotonic()
+    run.sample(1, size, batch_size=size)  # compiles
+    compiled = time.monotonic()
+    images = run.sample(0, number, batch_size=size)
+    sampled = time.monotonic()
+    row: dict[str, Any] = {
+        "sampling_seconds_per_1000": (sampled - compiled) * 1000 / number,
+        "sampling_compile_seconds": max(0.0, (compiled - began) - (sampled - compiled) * size / number),
+        "network_evaluations": run.model.network_evaluations,
+    }
+    row |= ruler.figures(images, bench.reference, bench.network)
+    row["bits_per_dim"], row["likelihood"] = _bits_per_dim(run, settings, bench)
+    return row, images
+
+
+def _bench(settings: Settings) -> Bench:
+    size = settings.image_size or None
+    train_set, test = (data.load(settings.data, split=split, image_size=size) for split in ("train", "test"))
+    network = ruler.feature_network(train_set)
+    reference = ruler.reference_images(train_set, limit=settings.reference)
+    held_out = ruler.reference_images(test, limit=settings.generated)
+    return Bench(train_set, test, reference, held_out, network)
+
+
+def _claim(directory: Path, settings: Settings, bench: Bench) -> None:
+    """The directory belongs to one comparison; models and seeds may be added to it."""
+    file = directory / "settings.json"
+    mine = {**asdict(settings), "fingerprint": bench.train.fingerprint, "feature_hash": bench.network.hash}
+    mine = json.loads(json.dumps({k: v for k, v in mine.items() if k not in ("workdir", "models", "seeds")}))
+    if file.exists():
+        theirs = json.loads(file.read_text())
+        for name in sorted(mine.keys() | theirs.keys()):
+            if mine.get(name) != theirs.get(name):
+                raise ConfigError(
+                    f"{directory} holds a comparison with {name} = {theirs.get(name)}, this one has {mine.get(name)};"
+                    " choose another --workdir"
+                )
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json.dumps(mine, indent=1) + "\n")
+
+
+def _result(
+    contestant: Contestant, seed: int, settings: Settings, bench: Bench, directory: Path, console: Console
+) -> dict[str, Any]:
+    done = _part(directory, contestant.name, seed, ".json")
+    if done.exists():
+        return json.loads(done.read_text())
+    folder = directory / "runs" / f"{contestant.name}-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was interrupted: its budget cannot be resumed
+    console.print(f"{contestant.name}: seed {seed}, {settings.seconds_per_model:g} seconds", highlight=False)
+    run, trained, compiled = train(
+        contestant, bench.train, seconds=settings.seconds_per_model, seed=seed, directory=folder
+    )
+    assert run.result is not None
+    row, images = measure(run, settings, bench)
+    batch = run.settings["training"]["batch_size"] or bench.train.size
+    result = {
+        "parameters": _parameters(run),
+        "images_seen": run.step * batch,
+        "train_seconds": trained,
+        "compile_seconds": compiled + row.pop("sampling_compile_seconds"),
+        **row,
+        "sampler": _sampler(run),
+        "settings": run.settings,
+        "curve": run.result.rows,
+    }
+    done.parent.mkdir(exist_ok=True)
+    np.save(_part(directory, contestant.name, seed, ".npy"), images)
+    write_atomically(done, json.dumps(result) + "\n")
+    console.print(
+        f"{contestant.name}: {bench.network.metric} {row['frechet_distance']:.3g}, coverage {row['coverage']:.3g},"
+        f" {row['sampling_seconds_per_1000']:.3g} s per 1,000 images",
+        highlight=False,
+    )
+    return result
+
+
+def _part(directory: Path, name: str, seed: int, suffix: str) -> Path:
+    return directory / "parts" / f"{name}-{seed}{suffix}"
+
+
+def _seconds(run: Run) -> tuple[float, float]:
+    assert run.result is not None
+    return run.result.train_seconds, run.result.compile_seconds
+
+
+def _parameters(run: Run) -> int:
+    """Numbers that are learned: by gradient, or, in a model fitted by EM, carried in the buffers."""
+    learned = sum(leaf.size for leaf in jax.tree.leaves(run.params))
+    return learned or sum(leaf.size for leaf in jax.tree.leaves(run.buffers))
+
+
+def _sampler(run: Run) -> dict[str, Any]:
+    kept = ("sampler", "sampling_steps", "eta", "guidance", "steps")
+    return {name: value for name, value in run.settings["model"].items() if name in kept}
+
+
+def _bits_per_dim(run: Run, settings: Settings, bench: Bench) -> tuple[float | None, str | None]:
+    kind = getattr(run.model, "log_prob_kind", None)
+    if kind not in ("exact", "lower bound"):  # none, or of other data than 8-bit images
+        return None, kind
+    indices = np.arange(min(settings.likelihood_images, bench.test.size))
+    labels = bench.test.label(indices) if bench.test.classes else None
+    nats = run.log_prob(0, bench.test.image(indices), labels)
+    return float(distributions.bits_per_dim(nats.mean(), run.model.shape)), kind
+
+
+def _report(
+    results: Mapping[str, list[dict[str, Any]]], settings: Settings, bench: Bench, directory: Path
+) -> dict[str, Any]:
+    families = {contestant.name: contestant.family for contestant in CONTESTANTS}
+    rows = [_held_out_row(bench)]
+    for name, attempts in results.items():
+        values = {key: [attempt[key] for attempt in attempts] for key in MEASURED}
+        mean = {key: _statistic(np.mean, value) for key, value in values.items()}
+        fixed = {key: attempts[0][key] for key in ("parameters", "network_evaluations", "likelihood", "sampler")}
+        spread = {key: _statistic(np.std, value) if len(attempts) > 1 else None for key, value in values.items()}
+        rows.append({"model": name, "family": families[name], **fixed, **mean, "spread": spread})
+    cards = [asdict(card) for row in rows for card in _cards(row, settings, bench)]
+    return {
+        "rows": rows,
+        "protocol": {
+            "data": bench.train.name,
+            "image_shape": bench.train.shape,
+            "train_size": bench.train.size,
+            "seconds_per_model": settings.seconds_per_model,
+            "seeds": list(range(settings.seeds)),
+            "metric": bench.network.metric,
+            "feature_network": bench.network.name,
+            "feature_hash": bench.network.hash,
+            "reference_split": bench.train.split,
+            "reference_size": len(bench.reference),
+            "reference_fingerprint": bench.train.fingerprint,
+            "generated_size": len(bench.held_out),
+            "held_out_split": bench.test.split,
+            "likelihood_images": min(settings.likelihood_images, bench.test.size),
+            "neighbours": {"precision_recall": ruler.NEIGHBOURS, "density_coverage": ruler.DENSITY_NEIGHBOURS},
+            "weights": "EMA",
+            "quantisation": "8 bits",
+            "resize": f"to {settings.image_size}" if settings.image_size else "none",
+            "sampling_batch": settings.sampling_batch,
+            "devices": ruler.devices(),
+            "versions": evaluate.versions(),
+            "command": " ".join(["python -m experiments.trilemma", *sys.argv[1:]]),
+        },
+        "cards": cards,
+        "curves": {name: attempts[0]["curve"] for name, attempts in results.items()},
+        "settings": {name: attempts[0]["settings"] for name, attempts in results.items()},
+    }
+
+
+def _statistic(function: Any, values: list[Any]) -> float | None:
+    return None if any(value is None for value in values) else float(function(values))
+
+
+def _held_out_row(bench: Bench) -> dict[str, Any]:
+    figures = ruler.figures(bench.held_out, bench.reference, bench.network)
+    nothing = dict.fromkeys(("parameters", "network_evaluations", "likelihood", "sampler", *MEASURED))
+    measured = {name: figures[name] for name in METRICS}
+    return {"model": HELD_OUT, "family": "reference", **nothing, **measured, "spread": dict.fromkeys(MEASURED)}
+
+
+def _cards(row: Mapping[str, Any], settings: Settings, bench: Bench) -> list[evaluate.Card]:
+    return ruler.cards(
+        {name: row[name] for name in METRICS},
+        network=bench.network,
+        reference=bench.train,
+        reference_size=len(bench.reference),
+        generated_size=len(bench.held_out),
+        weights="none" if row["model"] == HELD_OUT else "EMA",
+        sampling_steps=row["network_evaluations"],
+        seeds=tuple(range(settings.seeds)),
+        spreads=dict(row["spread"]),
+    )
+
+
+def _print_table(report: Mapping[str, Any]) -> None:
+    columns = ("model", report["protocol"]["metric"], "precision", "recall", "coverage", "bits/dim", "s/1000", "NFE")
+    table = Table(*columns)
+    for row in report["rows"]:
+        keys = ("frechet_distance", "precision", "recall", "coverage", "bits_per_dim", "sampling_seconds_per_1000")
+        cells = ["" if row[key] is None else f"{row[key]:.3g}" for key in keys]
+        table.add_row(
+            row["model"], *cells, "" if row["network_evaluations"] is None else str(row["network_evaluations"])
+        )
+    Console(width=110).print(table)
+
+
+PRESETS = {"small": Settings()}
+
+if __name__ == "__main__":
+    launch(main, PRESETS, name="trilemma", doc=__doc__)

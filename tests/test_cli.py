@@ -1,0 +1,186 @@
+"""The command line: what works, and one clear line for everything that does not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import dcgan, ddgan, ddpm, gmm, launch, trilemma, vae, vqvae
+from gen_jax import __main__ as command
+from gen_jax import cli, data
+from gen_jax.models import CONFIGURATIONS
+from gen_jax.run import configuration_from, describe_configuration
+
+ROOT = Path(__file__).parent.parent
+TINY = ["--latent", "2", "--widths", "4", "--dense", "8", "--batch-size", "8", "--log-every", "1"]
+EXPERIMENTS = {"vae": vae, "vqvae": vqvae, "dcgan": dcgan, "ddpm": ddpm, "ddgan": ddgan, "gmm": gmm}
+
+
+def run(arguments, capsys, monkeypatch, experiment="vae"):
+    """Exit status and the lines on standard error of one experiment, in this process."""
+    module = EXPERIMENTS.get(experiment, trilemma)
+    monkeypatch.setattr(sys, "argv", ["x", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main = trilemma.main if module is trilemma else launch.train_as(experiment)
+        launch.launch(main, module.PRESETS, name=experiment, doc=module.__doc__)
+    return stopped.value.code, capsys.readouterr().err.strip().splitlines()
+
+
+def gen_jax_command(arguments, capsys):
+    status = cli.execute(lambda: command.main(arguments), data_error=data.DataError)
+    output = capsys.readouterr()
+    return status, output.out.strip(), output.err.strip().splitlines()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of images, to be spoilt."""
+    place = tmp_path / "images"
+    place.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(place / f"{index:02d}.png")
+    return place
+
+
+def _bad_flags():
+    yield ["--stepz", "3"], "did you mean --steps?"
+    yield ["--learning-rat=3"], "did you mean --learning-rate?"
+    yield ["--steps", "abc"], "--steps"
+    yield ["--latent", "2.5"], "--latent"
+    yield ["--precision", "float16"], "float16"
+    yield ["--steps", "0"], "steps must be at least 1"
+    yield ["--preset", "huge"], "unknown preset 'huge'"
+    yield ["--likelihood", "cauchy"], "cauchy"
+    yield ["--widths", "4", "4", "4", "4"], "divisible by 16, got 8"
+    yield ["--batch-size", "7"], "devices"
+    yield ["--accumulate", "3"], "--accumulate 3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), _bad_flags(), ids=lambda x: " ".join(x) if isinstance(x, list) else ""
+)
+def test_bad_settings_give_one_line_and_touch_nothing(arguments, expected, tmp_path, capsys, monkeypatch):
+    workdir = tmp_path / "run"
+    status, lines = run([*arguments, "--workdir", str(workdir)], capsys, monkeypatch)
+    assert status == 2 and len(lines) == 1 and lines[0].startswith("error: ") and expected in lines[0]
+    assert not workdir.exists()
+
+
+def _spoil(kind, folder):
+    if kind == "missing path":
+        return str(folder / "nowhere"), "no such file"
+    if kind == "empty folder":
+        empty = folder.parent / "empty"
+        empty.mkdir()
+        return str(empty), "empty"
+    if kind == "corrupt image":
+        (folder / "05.png").write_bytes((folder / "05.png").read_bytes()[:40])
+        return str(folder), "05.png"
+    if kind == "two sizes":
+        Image.new("L", (12, 12)).save(folder / "99.png")
+        return str(folder), "99.png"
+    if kind == "side not divisible by 4":
+        for file in folder.iterdir():
+            Image.new("L", (10, 10)).save(file)
+        return str(folder), "divisible by 4"
+    if kind == "four channels":
+        np.save(folder.parent / "four.npy", np.zeros((20, 8, 8, 4), np.uint8))
+        return str(folder.parent / "four.npy"), "4"
+    if kind == "floats":
+        np.save(folder.parent / "floats.npy", np.zeros((20, 8, 8, 1), np.float32))
+        return str(folder.parent / "floats.npy"), "float32"
+    if kind == "unknown name":
+        return "fashion_mnits", "fashion_mnist"
+    raise AssertionError(kind)
+
+
+KINDS = (
+    "missing path", "empty folder", "corrupt image", "two sizes", "side not divisible by 4", "four channels", "floats",
+    "unknown name",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_data_gives_one_line_and_touches_nothing(kind, folder, tmp_path, capsys, monkeypatch):
+    source, expected = _spoil(kind, folder)
+    workdir = tmp_path / "run"
+    status, lines = run([*TINY, "--data", source, "--workdir", str(workdir)], capsys, monkeypatch)
+    assert status == 3 and len(lines) == 1 and lines[0].startswith("error: ") and expected in lines[0]
+    assert not workdir.exists()
+
+
+def test_a_conditional_model_needs_labels(folder, tmp_path, capsys, monkeypatch):
+    arguments = [*TINY, "--conditional", "--data", str(folder), "--workdir", str(tmp_path / "run")]
+    status, lines = run(arguments, capsys, monkeypatch)
+    assert status == 3 and len(lines) == 1 and "no labels" in lines[0]
+
+
+def test_train_sample_evaluate_and_ask(tmp_path, capsys, monkeypatch):
+    workdir, out = str(tmp_path / "run"), tmp_path / "x.npy"
+    status, lines = run([*TINY, "--steps", "3", "--workdir", workdir], capsys, monkeypatch)
+    assert status == 0 and "step 3/3" in lines[-1]
+    assert gen_jax_command(["sample", workdir, "--number", "5", "--out", str(out)], capsys)[0] == 0
+    assert np.load(out).shape == (5, 8, 8, 1) and np.load(out).dtype == np.uint8
+    picture = tmp_path / "x.png"
+    assert gen_jax_command(["sample", workdir, "--number", "4", "--out", str(picture)], capsys)[0] == 0
+    assert Image.open(picture).size == (2 * 64 + 1, 2 * 64 + 1)
+    status, text, _ = gen_jax_command(["info", workdir, "--json"], capsys)
+    described = json.loads(text)
+    assert status == 0 and described["step"] == 3 and len(described["state_sha256"]) == 64
+    assert described["parameters"]["total"] == described["parameters"]["vae"] > 0
+    assert gen_jax_command(["info", workdir], capsys)[1].startswith("directory")
+    status, text, _ = gen_jax_command(["evaluate", workdir, "--number", "50", "--json"], capsys)
+    cards = {card["metric"]: card for card in json.loads(text)}
+    assert status == 0 and cards["FD-digits"]["generated_size"] == 50 and cards["FD-digits"]["weights"] == "EMA"
+    # another model on the same directory is refused, and nothing there changes
+    before = {path: path.stat().st_mtime_ns for path in Path(workdir).rglob("*")}
+    status, lines = run([*TINY, "--latent", "3", "--workdir", workdir], capsys, monkeypatch)
+    assert status == 2 and len(lines) == 1 and "model.latent = 2" in lines[0]
+    assert {path: path.stat().st_mtime_ns for path in Path(workdir).rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        ([], 2, "expected: python -m gen_jax"),
+        (["smaple", "x"], 2, "unknown command 'smaple'"),
+        (["sample"], 2, "no directory"),
+        (["sample", "/nowhere"], 2, "holds no run"),
+        (["sample", "/nowhere", "--out", "x.gif"], 2, ".png or .npy"),
+        (["sample", "/nowhere", "--numbr", "4"], 2, "did you mean --number?"),
+        (["info", "/nowhere"], 2, "config.json is missing"),
+    ],
+)
+def test_bad_commands_give_one_line(arguments, status, expected, capsys):
+    found, _, lines = gen_jax_command(arguments, capsys)
+    assert found == status and len(lines) == 1 and expected in lines[0]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_preset_builds_and_survives_json(name):
+    for settings in EXPERIMENTS[name].PRESETS.values():
+        described = json.loads(json.dumps(describe_configuration(settings.model)))
+        assert configuration_from(described) == settings.model
+        assert type(settings.model) in CONFIGURATIONS
+        assert settings.optimizers
+
+
+@pytest.mark.parametrize("name", ["vae", "trilemma"])
+def test_help_states_units_and_defaults(name):
+    text = subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert "--data" in text and "default: digits" in text and "seconds" in text and "pixels" in text
+
+
+def test_an_unforeseen_error_keeps_its_traceback():
+    def broken():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cli.execute(broken, data_error=data.DataError)
