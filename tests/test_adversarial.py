@@ -103,9 +103,7 @@ def test_fitted_critic_is_the_best(loss):
         least_squares: p / (p + q),
     }.get(loss)
     if best is None:  # unbounded below without a Lipschitz constraint; its gradient is the density difference
-        weight = jax.grad(lambda d: loss.critic(d[jnp.array([0] * 5 + [1] * 3 + [2] * 2)], _under(q, d)))(
-            jnp.zeros(3)
-        )
+        weight = jax.grad(lambda d: loss.critic(d[jnp.array([0] * 5 + [1] * 3 + [2] * 2)], _under(q, d)))(jnp.zeros(3))
         np.testing.assert_allclose(weight, q - p, atol=1e-6)
         return
 
@@ -193,9 +191,7 @@ def test_penalties_of_a_linear_critic(shape):
     np.testing.assert_allclose(jax.jit(lambda x: r1(critic, x, gamma=0.7))(real), 0.35 * norm**2, rtol=1e-5)
     penalty = jax.jit(lambda x, y: gradient_penalty(critic, x, y, keys[0]))(real, fake)
     np.testing.assert_allclose(penalty, 10 * (norm - 1) ** 2, rtol=1e-4)
-    np.testing.assert_allclose(
-        gradient_penalty(lambda x: critic(x) / norm, real, fake, keys[0]), 0, atol=1e-6
-    )
+    np.testing.assert_allclose(gradient_penalty(lambda x: critic(x) / norm, real, fake, keys[0]), 0, atol=1e-6)
 
 
 def test_r1_of_a_quadratic_critic():
@@ -213,17 +209,15 @@ def test_r1_of_a_quadratic_critic():
 def test_penalty_points_lie_between_real_and_fake_each_with_its_own_weight():
     # d(x) = |x|^2 / 2 has gradient x: the mean of (|x| - 1)^2 on the segment from 1 to 3 is E (2u)^2 = 4/3.
     real = jnp.ones((20_000, 1))
-    value = gradient_penalty(
-        lambda x: 0.5 * jnp.square(x).sum(-1), real, real + 2.0, jax.random.key(2), weight=1.0
-    )
+    value = gradient_penalty(lambda x: 0.5 * jnp.square(x).sum(-1), real, real + 2.0, jax.random.key(2), weight=1.0)
     np.testing.assert_allclose(value, 4 / 3, rtol=0.02)
 
 
 @every_penalty
 def test_constant_critic_leaves_the_parameters_finite(penalty):
-    value, gradient = jax.value_and_grad(
-        lambda w: penalty(lambda x: 0 * x.sum((1, 2)) * w + w, jnp.ones((3, 2, 2)))
-    )(1.0)
+    value, gradient = jax.value_and_grad(lambda w: penalty(lambda x: 0 * x.sum((1, 2)) * w + w, jnp.ones((3, 2, 2))))(
+        1.0
+    )
     assert np.isfinite(gradient)
     np.testing.assert_allclose(value, 0.0 if penalty is PENALTIES["r1"] else 3.0)
 

@@ -1,0 +1,209 @@
+"""Generator and critic of the denoising diffusion GAN.
+
+Xiao, Kreis and Vahdat 2022, arXiv 2112.07804. Both take the time as an integer 0 .. T-1 per image.
+
+    generator  G(x_{t+1}, t, z): a U-Net (:mod:`gen_jax.nn.ncsnpp`) styled by an MLP of z / rms(z)           (1)
+    critic     D(x_t, x_{t+1}, t): residual blocks of  a(x) -> conv + W time -> a -> down -> conv,  a = leaky ReLU  (2)
+
+The critic ends in a plane that holds how much the activations vary between images of a group of four (Karras et al.
+2018, arXiv 1710.10196), a sum over all pixels and a linear map. With ``patch > 1`` both see blocks of ``patch^2``
+pixels as channels: a quarter of the work for 2, at some loss of detail.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from gen_jax.nn.conv import Conv
+from gen_jax.nn.embed import TimeEmbedding
+from gen_jax.nn.ncsnpp import WEIGHTS, ZERO, NCSNpp, is_halved, sides, sinusoidal
+from gen_jax.nn.resample import depth_to_space, downsample, space_to_depth
+
+
+class Generator(nnx.Module):
+    """(1): ``x [B, side, side, channels], time [B], z [B, latent]`` to images in (-1, 1).
+
+    Args:
+      side: of the images.
+      channels: of the images.
+      base: width of the U-Net's first level.
+      multipliers: of ``base``, one per level.
+      blocks: residual blocks per level on the way down.
+      attention: levels with self-attention.
+      latent: width of ``z``.
+      style_width: width of what the latent is mapped to.
+      mapping_layers: dense layers of the mapping network.
+      patch: side of the pixel blocks that are taken as channels.
+      classes: 0 for a generator without labels; otherwise a label adds its embedding to the style.
+    """
+
+    def __init__(
+        self,
+        side: int,
+        channels: int,
+        *,
+        base: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        attention: Sequence[int],
+        latent: int,
+        style_width: int,
+        mapping_layers: int,
+        patch: int = 1,
+        classes: int = 0,
+        rngs: nnx.Rngs,
+    ):
+        self.patch = patch
+        self.mapping = Mapping(latent, style_width, mapping_layers, rngs=rngs)
+        self.embedding = _embedding(classes, style_width, rngs)
+        self.time = TimeEmbedding(base, 4 * base, rngs=rngs)
+        self.net = NCSNpp(
+            side // patch,
+            channels * patch**2,
+            base=base,
+            multipliers=multipliers,
+            blocks=blocks,
+            attention=attention,
+            style_width=style_width,
+            rngs=rngs,
+        )
+
+    def __call__(
+        self,
+        x: jax.Array,
+        time: jax.Array,
+        z: jax.Array,
+        label: jax.Array | None = None,
+        *,
+        key: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """A guess of x_0, of the shape of ``x``."""
+        style = self.mapping(z)
+        if self.embedding is not None and label is not None:
+            style = style + self.embedding(label).astype(style.dtype)
+        h = self.net(space_to_depth(x, self.patch), self.time(time).astype(x.dtype), style)
+        return jnp.tanh(depth_to_space(h, self.patch))
+
+
+class Mapping(nnx.Module):
+    """``z [B, latent]``, scaled to mean square 1, through dense layers with SiLU after each: ``[B, width]``."""
+
+    def __init__(self, latent: int, width: int, layers: int, *, rngs: nnx.Rngs):
+        self.layers = nnx.List(
+            nnx.Linear(width if i else latent, width, kernel_init=WEIGHTS, rngs=rngs) for i in range(layers)
+        )
+
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """See the class."""
+        h = z * jax.lax.rsqrt(jnp.square(z).mean(axis=-1, keepdims=True) + 1e-8)
+        for layer in self.layers:
+            h = jax.nn.silu(layer(h))
+        return h
+
+
+class Critic(nnx.Module):
+    """(2): ``x_t, x_{t+1} [B, side, side, channels], time [B]`` to logits ``[B]``.
+
+    Args:
+      side: of the images.
+      channels: of the images.
+      base: channels per unit of ``multipliers``.
+      multipliers: of ``base``, one per block; every block but the first halves the side where it can be halved.
+      time_width: width of the time's embedding.
+      patch: side of the pixel blocks that are taken as channels.
+      classes: 0 for a critic without labels; otherwise a label adds its embedding to the time's.
+    """
+
+    def __init__(
+        self,
+        side: int,
+        channels: int,
+        *,
+        base: int,
+        multipliers: Sequence[int],
+        time_width: int,
+        patch: int = 1,
+        classes: int = 0,
+        rngs: nnx.Rngs,
+    ):
+        self.patch, self.time_width = patch, time_width
+        widths = [base * m for m in multipliers]
+        levels = sides(side // patch, len(widths))
+        self.embedding = _embedding(classes, time_width, rngs)
+        self.time_in = nnx.Linear(time_width, time_width, kernel_init=WEIGHTS, rngs=rngs)
+        self.time_out = nnx.Linear(time_width, time_width, kernel_init=WEIGHTS, rngs=rngs)
+        self.stem = Conv(2 * channels * patch**2, widths[0], 1, kernel_init=WEIGHTS, rngs=rngs)
+        self.blocks = nnx.List(
+            CriticBlock(a, b, time_width, halve=i > 0 and is_halved(levels[i - 1]), rngs=rngs)
+            for i, (a, b) in enumerate(zip([widths[0], *widths], widths, strict=False))
+        )
+        self.last = Conv(widths[-1] + 1, widths[-1], kernel_init=WEIGHTS, rngs=rngs)
+        self.head = nnx.Linear(widths[-1], 1, kernel_init=WEIGHTS, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        later: jax.Array,
+        time: jax.Array,
+        label: jax.Array | None = None,
+        *,
+        key: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """Logits ``[B]`` that ``x`` came before ``later``, one step earlier in the diffusion, in real data."""
+        embedded = self.time_out(_leaky(self.time_in(sinusoidal(time, self.time_width).astype(x.dtype))))
+        if self.embedding is not None and label is not None:
+            embedded = embedded + self.embedding(label).astype(embedded.dtype)
+        embedded = _leaky(embedded)
+        h = self.stem(space_to_depth(jnp.concatenate([x, later], axis=-1), self.patch))
+        for block in self.blocks:
+            h = block(h, embedded)
+        h = jnp.concatenate([h, minibatch_deviation(h)], axis=-1)
+        return self.head(_leaky(self.last(h)).sum(axis=(1, 2)))[:, 0]
+
+
+class CriticBlock(nnx.Module):
+    """``[B, H, W, inputs]``, ``time [B, time_width]`` to ``[B, H', W', outputs]``."""
+
+    def __init__(self, inputs: int, outputs: int, time_width: int, *, halve: bool, rngs: nnx.Rngs):
+        self.halve = halve
+        self.conv_in = Conv(inputs, outputs, kernel_init=WEIGHTS, rngs=rngs)
+        self.time = nnx.Linear(time_width, outputs, kernel_init=WEIGHTS, rngs=rngs)
+        self.conv_out = Conv(outputs, outputs, kernel_init=ZERO, rngs=rngs)
+        self.shortcut = Conv(inputs, outputs, 1, use_bias=False, kernel_init=WEIGHTS, rngs=rngs)
+
+    def __call__(self, x: jax.Array, time: jax.Array) -> jax.Array:
+        """See the class."""
+        h = _leaky(self.conv_in(_leaky(x)) + self.time(time)[:, None, None])
+        if self.halve:
+            h, x = downsample(h), downsample(x)
+        return (self.shortcut(x) + self.conv_out(h)) * math.sqrt(0.5)
+
+
+def minibatch_deviation(x: jax.Array, group: int = 4) -> jax.Array:
+    """How much images differ from those of their group: ``[B, H, W, C] -> [B, H, W, 1]``, constant over an image.
+
+    The standard deviation over the group, of every pixel and channel, and then its mean. A batch that ``group`` does
+    not divide is split in smaller groups: the largest that divide it. Image ``i`` is grouped with ``i + B / group``
+    and so on.
+    """
+    batch, height, width, _ = x.shape
+    group = next(g for g in range(min(group, batch), 0, -1) if batch % g == 0)
+    grouped = x.astype(jnp.float32).reshape(group, batch // group, -1)
+    deviation = jnp.sqrt(grouped.var(axis=0) + 1e-8).mean(axis=-1)  # [B / group]
+    every = jnp.broadcast_to(jnp.tile(deviation, group)[:, None, None, None], (batch, height, width, 1))
+    return every.astype(x.dtype)
+
+
+def _leaky(x: jax.Array) -> jax.Array:
+    return jax.nn.leaky_relu(x, 0.2)
+
+
+def _embedding(classes: int, width: int, rngs: nnx.Rngs) -> nnx.Embed | None:
+    if not classes:
+        return None
+    return nnx.Embed(classes, width, embedding_init=nnx.initializers.normal(1.0), rngs=rngs)

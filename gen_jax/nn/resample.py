@@ -1,0 +1,70 @@
+"""Changes of resolution by two, over NHWC images.
+
+The filter is ``[1, 3, 3, 1] / 8`` along each axis, a pixel outside the image counts as zero (Karras et al. 2020, arXiv
+1912.04958, from Zhang 2019, arXiv 1904.11486). Zeros between the pixels, twice the filter, and no zero is multiplied:
+
+    up    y[2i] = (x[i - 1] + 3 x[i]) / 4        y[2i + 1] = (3 x[i] + x[i + 1]) / 4                       (1)
+    down  y[i] = (x[2i - 1] + 3 x[2i] + 3 x[2i + 1] + x[2i + 2]) / 8                                       (2)
+
+A constant image stays constant away from the border. Rearranging blocks of pixels into channels, and back, changes the
+resolution without losing anything.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def upsample(x: jax.Array) -> jax.Array:
+    """(1): ``[B, H, W, C] -> [B, 2 H, 2 W, C]``."""
+    return _upsample(_upsample(x, 1), 2)
+
+
+def downsample(x: jax.Array) -> jax.Array:
+    """(2): ``[B, H, W, C] -> [B, H / 2, W / 2, C]``; H and W even."""
+    return _downsample(_downsample(x, 1), 2)
+
+
+def blur(x: jax.Array, padding: int) -> jax.Array:
+    """The filter alone: ``[B, H, W, C] -> [B, H + 2 padding - 3, W + 2 padding - 3, C]``."""
+    for axis in (1, 2):
+        padded = _pad(x, axis, padding, padding)
+        size = padded.shape[axis] - 3
+        taps = [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(4)]
+        x = 0.125 * (taps[0] + taps[3]) + 0.375 * (taps[1] + taps[2])
+    return x
+
+
+def space_to_depth(x: jax.Array, block: int) -> jax.Array:
+    """Blocks of pixels as channels: ``[B, H, W, C] -> [B, H / block, W / block, block^2 C]``."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // block, block, w // block, block, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // block, w // block, block * block * c)
+
+
+def depth_to_space(x: jax.Array, block: int) -> jax.Array:
+    """The inverse of :func:`space_to_depth`."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, block, block, c // block**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h * block, w * block, c // block**2)
+
+
+def _upsample(x: jax.Array, axis: int) -> jax.Array:
+    size = x.shape[axis]
+    padded = _pad(x, axis, 1, 1)
+    before = jax.lax.slice_in_dim(padded, 0, size, axis=axis)
+    after = jax.lax.slice_in_dim(padded, 2, size + 2, axis=axis)
+    phases = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis=axis + 1)
+    return phases.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+
+
+def _downsample(x: jax.Array, axis: int) -> jax.Array:
+    size = x.shape[axis] // 2
+    pairs = x.reshape(*x.shape[:axis], size, 2, *x.shape[axis + 1 :])
+    even, odd = (jax.lax.index_in_dim(pairs, i, axis=axis + 1, keepdims=False) for i in (0, 1))
+    before = jax.lax.slice_in_dim(_pad(odd, axis, 1, 0), 0, size, axis=axis)  # x[2i - 1]
+    after = jax.lax.slice_in_dim(_pad(even, axis, 0, 1), 1, size + 1, axis=axis)  # x[2i + 2]
+    return 0.375 * (even + odd) + 0.125 * (before + after)
+
+
+def _pad(x: jax.Array, axis: int, low: int, high: int) -> jax.Array:
+    return jnp.pad(x, [(low, high) if i == axis else (0, 0) for i in range(x.ndim)])
