@@ -1,0 +1,48 @@
+# Everything runs in .venv, which every target makes when it is missing or older than what it is made from.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+SECONDS_PER_MODEL ?= 45
+
+.PHONY: demo test prove check experiments small-trilemma benchmark format clean
+
+$(VENV)/made: requirements.txt setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("gen_jax needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/made  ## every family on the embedded digits, one table (at most 12 minutes on 2 cores)
+	$(RUN) -m experiments.trilemma --data digits --seconds-per-model $(SECONDS_PER_MODEL) --workdir runs/demo
+
+test: $(VENV)/made  ## the fast tests (at most 10 minutes on 2 cores)
+	$(RUN) -m pytest
+
+prove: $(VENV)/made  ## the long proofs
+	$(RUN) -m pytest -m slow
+
+check: $(VENV)/made  ## style, types, doctests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy gen_jax experiments
+	$(RUN) -m pytest --doctest-modules gen_jax
+
+experiments: $(VENV)/made  ## every experiment for two steps on eight virtual devices
+	$(RUN) -m pytest tests/experiments_on_eight_devices.py
+
+small-trilemma: $(VENV)/made  ## the whole comparison, with seconds instead of minutes
+	rm -rf runs/small
+	$(RUN) -m experiments.trilemma --data digits --seconds-per-model 3 --generated 100 --workdir runs/small
+
+benchmark:  ## against PyTorch, in a virtual environment of its own
+	$(PYTHON) -m venv .venv-benchmark
+	.venv-benchmark/bin/python -m pip install --quiet --editable . 'torch==2.13.0'
+	.venv-benchmark/bin/python -m benchmarks.train_step
+
+format: $(VENV)/made
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) .venv-benchmark runs build .pytest_cache .ruff_cache .mypy_cache *.egg-info

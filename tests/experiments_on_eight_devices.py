@@ -1,0 +1,33 @@
+"""Every experiment for two steps on eight virtual devices, as a user would start it; run by `make experiments`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TWO = ["--steps", "2", "--batch-size", "16"]
+COMMANDS = {
+    "gmm": ["--steps", "2", "--batch-size", "1496"],
+    "vae": TWO,
+    "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "1"],
+    "dcgan": TWO,
+    "ddpm": [*TWO, "--sampling-steps", "2"],
+    "ddgan": TWO,
+    "feature_network": TWO,
+}
+
+
+@pytest.mark.parametrize("fsdp", [False, True])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_two_steps(name, fsdp, tmp_path):
+    if name == "gmm" and fsdp:
+        pytest.skip("a mixture has nothing to split")
+    command = [sys.executable, "-m", f"experiments.{name}", *COMMANDS[name], "--workdir", str(tmp_path / name)]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([*command, *["--fsdp"] * fsdp], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "step 2/2" in done.stderr
+    assert (tmp_path / name / "checkpoints" / "2").is_dir()
