@@ -5,6 +5,8 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,15 @@ def test_every_public_name_has_a_docstring_and_typed_arguments():
         if inspect.isfunction(value):
             untyped = [p.name for p in inspect.signature(value).parameters.values() if p.annotation is p.empty]
             assert not untyped, f"{name}: {untyped} without types"
+
+
+def test_importing_everything_touches_no_device():
+    """Several processes must be able to connect after the imports, and a device must be free until it is used."""
+    program = (
+        "import pkgutil, importlib, gen_jax, experiments, jax._src.xla_bridge as bridge\n"
+        "for package in (gen_jax, experiments):\n"
+        "    for info in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        '__main__' in info.name or importlib.import_module(info.name)\n"
+        "assert not bridge.backends_are_initialized()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT.parent)

@@ -14,6 +14,7 @@ By the envelope theorem the gradient of (3) at the optimal variance (5) is the s
 through it, so training takes (5) of every batch; its running average in the buffers is the model's variance.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -74,7 +75,7 @@ GAUSSIAN = Likelihood(
     target=distributions.dequantise,
     log_prob=lambda x, raw, log_variance: _over_image(distributions.normal_log_prob(x, raw, log_variance)),
     mean=lambda raw: jnp.clip(raw, -1.0, 1.0),
-    level_log_prob=float(jnp.log(distributions.LEVEL)),
+    level_log_prob=math.log(distributions.LEVEL),
     log_prob_kind="lower bound",
 )
 LOGISTIC = Likelihood(
