@@ -1,1 +1,1 @@
-"""One file, one result."""
+"""Experiments: one file, one result."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Losses, from plain arrays."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Networks: the only package that imports Flax."""
