@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from gen_jax.models.dcgan import DCGAN, DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
+from gen_jax.models.ddpm import DDPM, DDPMConfig
 from gen_jax.models.gmm import GMM, GMMConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vqvae import VQVAE, VQVAEConfig
@@ -28,6 +29,7 @@ CONFIGURATIONS: tuple[type[Configuration], ...] = (
     DenseVAEConfig,
     VQVAEConfig,
     DCGANConfig,
+    DDPMConfig,
     DDGANConfig,
 )
 """All that a run's ``config.json`` may name."""
@@ -36,12 +38,14 @@ __all__ = [
     "CONFIGURATIONS",
     "DCGAN",
     "DDGAN",
+    "DDPM",
     "GMM",
     "VAE",
     "VQVAE",
     "Configuration",
     "DCGANConfig",
     "DDGANConfig",
+    "DDPMConfig",
     "DenseVAEConfig",
     "GMMConfig",
     "Model",

@@ -206,7 +206,7 @@ class DDGAN:
 class DDGANConfig:
     """A denoising diffusion GAN as plain data."""
 
-    steps: int = 4
+    denoising_steps: int = 4
     """Denoising steps T, each one evaluation of the generator."""
     patch: int = 1
     """Side, in pixels, of the blocks that both networks take as channels; 2 needs a quarter of the work of 1."""
@@ -271,8 +271,8 @@ class DDGANConfig:
             patch=self.patch,
             classes=classes,
         )
-        process = discrete(variances(self.steps))
-        numbers = (self.latent, self.steps, process, self.penalty, self.penalty_every)
+        process = discrete(variances(self.denoising_steps))
+        numbers = (self.latent, self.denoising_steps, process, self.penalty, self.penalty_every)
         return DDGAN(shape, classes, generator, critic, *numbers)
 
     def _check(self, side: int, width: int, classes: int) -> None:
@@ -282,10 +282,10 @@ class DDGANConfig:
             raise ValueError(f"expected a side divisible by 4, got {side}; crop or pad the images")
         if self.patch < 1 or side % self.patch:
             raise ValueError(f"expected a patch that divides the side {side}, got {self.patch}; try 1, 2 or 4")
-        if min(self.steps, self.latent, self.blocks, self.mapping_layers, self.penalty_every) < 1:
+        if min(self.denoising_steps, self.latent, self.blocks, self.mapping_layers, self.penalty_every) < 1:
             raise ValueError(
-                "expected steps, latent, blocks, mapping_layers and penalty_every of at least 1, got "
-                f"{self.steps}, {self.latent}, {self.blocks}, {self.mapping_layers} and {self.penalty_every}"
+                "expected denoising_steps, latent, blocks, mapping_layers and penalty_every of at least 1, got "
+                f"{self.denoising_steps}, {self.latent}, {self.blocks}, {self.mapping_layers} and {self.penalty_every}"
             )
         if not self.multipliers or not self.critic_multipliers:
             raise ValueError("expected at least one multiplier for generator and critic, got none")
