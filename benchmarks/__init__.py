@@ -1,0 +1,1 @@
+"""Speed against other libraries, side by side in one run."""
