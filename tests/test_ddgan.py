@@ -31,10 +31,18 @@ TINY = DDGANConfig(
     mapping_layers=1,
     critic_base=4,
     critic_multipliers=(1,),
+    critic_patch=2,
     critic_time_width=4,
 )
 DEEPER = dataclasses.replace(
-    TINY, patch=1, multipliers=(1, 2), attention=(1,), critic_multipliers=(1, 2), mapping_layers=2, conditional=True
+    TINY,
+    patch=1,
+    multipliers=(1, 2),
+    attention=(1,),
+    critic_multipliers=(1, 2),
+    critic_patch=1,
+    mapping_layers=2,
+    conditional=True,
 )
 
 
@@ -464,6 +472,7 @@ def test_configuration_is_plain_data(config):
         ({}, (8, 12, 1), "square"),
         ({}, (10, 10, 1), "divisible by 4"),
         ({"patch": 8}, (12, 12, 1), "patch"),
+        ({"critic_patch": 8}, (12, 12, 1), "critic_patch"),
         ({"steps": 0}, (8, 8, 1), "at least 1"),
         ({"multipliers": ()}, (8, 8, 1), "multiplier"),
         ({"base": 7}, (8, 8, 1), "even"),

@@ -209,7 +209,7 @@ class DDGANConfig:
     denoising_steps: int = 4
     """Denoising steps T, each one evaluation of the generator."""
     patch: int = 1
-    """Side, in pixels, of the blocks that both networks take as channels; 2 needs a quarter of the work of 1."""
+    """Side, in pixels, of the blocks that the generator takes as channels; 2 needs a quarter of the work of 1."""
     base: int = 128
     """Channels of the generator's first level."""
     multipliers: tuple[int, ...] = (1, 2, 2, 2)
@@ -228,6 +228,8 @@ class DDGANConfig:
     """Channels per unit of critic_multipliers."""
     critic_multipliers: tuple[int, ...] = (2, 4, 8, 8)
     """Channels of the critic's blocks as multiples of its base; every block but the first may halve the side."""
+    critic_patch: int = 1
+    """Side, in pixels, of the blocks that the critic takes as channels."""
     critic_time_width: int = 256
     """Width of the critic's embedding of the time."""
     penalty: float = 0.02
@@ -268,7 +270,7 @@ class DDGANConfig:
             base=self.critic_base,
             multipliers=tuple(self.critic_multipliers),
             time_width=self.critic_time_width,
-            patch=self.patch,
+            patch=self.critic_patch,
             classes=classes,
         )
         process = discrete(variances(self.denoising_steps))
@@ -280,8 +282,9 @@ class DDGANConfig:
             raise ValueError(f"expected square images, got {side} x {width}; crop or pad them")
         if side % 4 or side < 4:
             raise ValueError(f"expected a side divisible by 4, got {side}; crop or pad the images")
-        if self.patch < 1 or side % self.patch:
-            raise ValueError(f"expected a patch that divides the side {side}, got {self.patch}; try 1, 2 or 4")
+        for name, patch in (("patch", self.patch), ("critic_patch", self.critic_patch)):
+            if patch < 1 or side % patch:
+                raise ValueError(f"expected a {name} that divides the side {side}, got {patch}; try 1, 2 or 4")
         if min(self.denoising_steps, self.latent, self.blocks, self.mapping_layers, self.penalty_every) < 1:
             raise ValueError(
                 "expected denoising_steps, latent, blocks, mapping_layers and penalty_every of at least 1, got "
@@ -313,6 +316,7 @@ SMALL = DDGANConfig(
     mapping_layers=2,
     critic_base=32,
     critic_multipliers=(1, 2, 4),
+    critic_patch=2,
     critic_time_width=64,
 )
 """8x8 digits or 28x28 Fashion-MNIST in minutes on two CPU cores."""
