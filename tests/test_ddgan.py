@@ -473,7 +473,7 @@ def test_configuration_is_plain_data(config):
         ({}, (10, 10, 1), "divisible by 4"),
         ({"patch": 8}, (12, 12, 1), "patch"),
         ({"critic_patch": 8}, (12, 12, 1), "critic_patch"),
-        ({"steps": 0}, (8, 8, 1), "at least 1"),
+        ({"denoising_steps": 0}, (8, 8, 1), "at least 1"),
         ({"multipliers": ()}, (8, 8, 1), "multiplier"),
         ({"base": 7}, (8, 8, 1), "even"),
         ({"conditional": True}, (8, 8, 1), "labelled"),
