@@ -306,17 +306,17 @@ REFERENCE = DDGANConfig()
 of 256."""
 
 SMALL = DDGANConfig(
-    patch=2,
-    base=32,
-    multipliers=(1, 2),
+    patch=4,
+    base=48,
+    multipliers=(1,),
     blocks=1,
     attention=(),
     latent=32,
     style_width=64,
     mapping_layers=2,
-    critic_base=32,
-    critic_multipliers=(1, 2, 4),
-    critic_patch=2,
+    critic_base=64,
+    critic_multipliers=(1, 1),
+    critic_patch=4,
     critic_time_width=64,
 )
-"""8x8 digits or 28x28 Fashion-MNIST in minutes on two CPU cores."""
+"""28x28 Fashion-MNIST on two CPU cores: 456,048 and 212,225 parameters, both at 7x7 blocks of 4x4 pixels."""
