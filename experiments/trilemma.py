@@ -137,7 +137,7 @@ def train(
     training = replace(experiment.training, steps=ENDLESS, seconds=seconds, seed=seed, checkpoint_every=ENDLESS)
     batch = min(training.batch_size, source.size)
     training = replace(training, batch_size=batch, log_every=1 if not batch or batch == source.size else 20)
-    shared = {"optimizers": experiment.optimizers, "label": contestant.name}
+    shared: dict[str, Any] = {"optimizers": experiment.optimizers, "label": contestant.name}
     configuration: Any = experiment.model
     if not hasattr(configuration, "codec_steps"):
         run = gen_jax.fit(configuration, source, training=training, directory=directory, **shared)

@@ -44,7 +44,8 @@ COLUMNS: tuple[tuple[str, str, str, bool | None], ...] = (
 def write_picture(path: Path, report: Report, images: Mapping[str, np.ndarray]) -> None:
     """Quality, coverage and speed in one plot, beside samples of every model."""
     figure = plt.figure(figsize=(14, 7), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.05))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1.05))
+    left, right = halves
     protocol = report["protocol"]
     title = f"{protocol['data']}: {protocol['seconds_per_model']:g} s of training a model on {protocol['devices']}"
     figure.suptitle(title, color=INK, fontsize=14)

@@ -1,7 +1,10 @@
-"""Eight virtual devices, so that every law about devices can be tested on any machine; and compiled programs are kept
-between tests, which make the same small ones again and again."""
+"""Eight virtual devices, so that every law about devices can be tested on any machine; and quick compilation, since the
+programs are tiny: little is optimised, and what was compiled is kept for the other tests that need it."""
 
+import os
 from pathlib import Path
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 
 import jax
 

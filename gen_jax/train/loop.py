@@ -175,7 +175,7 @@ def fit(
     run.compile_seconds = time.monotonic() - began
     with reporter, _stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
         if first:
-            reporter.say(f"goes on from step {first} of {training.steps}")
+            reporter.say(f"goes on from step {first}")
         state = run.train(state, stop)
     return Result(state, reporter.rows, run.train_seconds, run.compile_seconds)
 
