@@ -21,8 +21,8 @@ class Settings:
 
     place: FlatPlace = Place(workdir="runs/ddpm")
     model: Annotated[ddpm.DDPMConfig, Flat] = ddpm.SMALL
-    training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=64, checkpoint_every=1000)
-    optimizer: FlatAdam = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=1.0)
+    training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=64, checkpoint_every=1000, ema_ramp=0.2)
+    optimizer: FlatAdam = Adam(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0)
 
     @property
     def optimizers(self) -> dict[str, Adam]:
