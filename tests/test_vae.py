@@ -181,7 +181,7 @@ def test_equal_weights_give_the_same_bound_for_any_number():
 
 def test_a_size_that_does_not_fit_says_so():
     with pytest.raises(ValueError, match="divisible by 8, got 12"):
-        vae.VAEConfig(widths=(4, 4, 4)).build((12, 12, 1), 0).init(KEY, {})
+        vae.VAEConfig(widths=(4, 4, 4)).build((12, 12, 1), 0)
 
 
 def test_labels_change_a_conditional_model():

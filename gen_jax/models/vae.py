@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from gen_jax import distributions
 from gen_jax.losses.elbo import elbo, importance_weighted_bound
 from gen_jax.nn.functional import network
-from gen_jax.nn.vae import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
+from gen_jax.nn.vae import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder, bottom
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 
 
@@ -219,7 +219,8 @@ class VAEConfig:
     """Condition on the label, where the data has labels."""
 
     def build(self, shape: tuple[int, int, int], classes: int) -> VAE:
-        """The game for images of ``shape``."""
+        """The game for images of ``shape``; a ValueError if they cannot be halved as often as there are widths."""
+        bottom(shape[0], len(self.widths))
         classes = classes if self.conditional else 0
         likelihood = LIKELIHOODS[self.likelihood]
         options = {"widths": self.widths, "dense": self.dense, "classes": classes}

@@ -15,7 +15,12 @@ from gen_jax.nn.conv import Conv, ConvTranspose
 from gen_jax.nn.mlp import MLP
 
 
-def _bottom(size: int, stages: int) -> int:
+def bottom(size: int, stages: int) -> int:
+    """Side of the image after so many halvings.
+
+    Raises:
+      ValueError: if the size cannot be halved so often.
+    """
     side = size >> stages
     if side << stages != size or side < 1:
         raise ValueError(
@@ -38,7 +43,7 @@ class ConvEncoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         size, _, channels = shape
-        side = _bottom(size, len(widths))
+        side = bottom(size, len(widths))
         self.convs = nnx.List(
             Conv(a, b, 4, stride=2, padding=1, kernel_init=nnx.initializers.he_uniform(), rngs=rngs)
             for a, b in zip([channels, *widths[:-1]], widths)
@@ -74,7 +79,7 @@ class ConvDecoder(nnx.Module):
         classes: int = 0,
         rngs: nnx.Rngs,
     ):
-        self.side = _bottom(shape[0], len(widths))
+        self.side = bottom(shape[0], len(widths))
         self.body = MLP(latent + classes, [*dense], self.side * self.side * widths[-1], rngs=rngs)
         reversed_widths = list(widths[::-1])
         self.convs = nnx.List(
