@@ -64,7 +64,9 @@ def wait_for(process, condition):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(model, marks=[pytest.mark.slow] if model != "vae" else []) for model in MODELS]
+)
 def test_a_killed_run_ends_bit_identical(model, tmp_path):
     finish(start(model, tmp_path / "whole"))
     metrics = tmp_path / "killed" / "metrics.jsonl"
