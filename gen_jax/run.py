@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from gen_jax import data
 from gen_jax.models import CONFIGURATIONS, Configuration
@@ -153,7 +154,7 @@ def fit(
     model = _build(configuration, source.shape, source.classes)
     recipes = dict(optimizers or _default_optimizers(model))
     _check_players(model, recipes)
-    mesh = shard.data_mesh()
+    mesh = shard.data_mesh() if training.batch_size else _whole_set_mesh(size)
     if size % mesh.devices.size:
         raise ConfigError(f"batch size {size} is not divisible by the {mesh.devices.size} devices; change it")
     if size % training.accumulate:
@@ -296,6 +297,14 @@ def _build(configuration: Configuration, shape: tuple[int, int, int], classes: i
         return configuration.build(shape, classes)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _whole_set_mesh(size: int) -> Mesh:
+    """As many devices as divide a batch whose size is the data's and not a choice."""
+    if jax.process_count() > 1:
+        return shard.data_mesh()
+    devices = jax.devices()
+    return shard.data_mesh(devices[: max(n for n in range(1, len(devices) + 1) if size % n == 0)])
 
 
 def _default_optimizers(model: Model) -> dict[str, Optimizer]:
