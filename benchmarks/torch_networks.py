@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from gen_jax.nn.dcgan import plan
-from gen_jax.nn.ncsnpp import group_count, is_halved, sides
+from gen_jax.nn.layers import group_count
+from gen_jax.nn.ncsnpp import is_halved, sides
 
 _LEAK = 0.2
 
@@ -222,7 +223,7 @@ class Critic(nn.Module):
 
 
 def group_norm(width: int) -> nn.GroupNorm:
-    """As in :mod:`gen_jax.nn.ncsnpp`."""
+    """As in :mod:`gen_jax.nn.layers`."""
     return nn.GroupNorm(group_count(width), width, eps=1e-6)
 
 

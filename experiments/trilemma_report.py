@@ -21,7 +21,7 @@ from gen_jax.train.report import image_grid
 
 Report = Mapping[str, Any]
 INK, GRID = "#1f2933", "#d9dee3"
-_CURVE_LOSS = "loss"
+_LOSSES = ("loss", "r1", "likelihood")  # how the names of turns end whose figures are drawn
 
 # (key, heading, decimals, whether more is better; None: neither)
 COLUMNS: tuple[tuple[str, str, str, bool | None], ...] = (
@@ -151,7 +151,7 @@ def _curves(report: Report) -> Figure:
 
 def _is_loss(key: str) -> bool:
     player, _, figure = key.partition("/")
-    return bool(player and figure) and (figure.endswith(_CURVE_LOSS) or figure == "r1")
+    return bool(player and figure) and figure.endswith(_LOSSES)
 
 
 def _table(report: Report) -> str:

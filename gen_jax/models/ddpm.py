@@ -26,7 +26,7 @@ from gen_jax.diffusion import samplers, times
 from gen_jax.diffusion.bound import Bound, variational_bound
 from gen_jax.diffusion.guidance import classifier_free, clipped
 from gen_jax.diffusion.process import Denoise, Prediction, Process
-from gen_jax.models.dcgan import slerp
+from gen_jax.interpolate import slerp
 from gen_jax.nn.functional import network
 from gen_jax.nn.unet import UNet
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gen_jax.nn.conv import Conv
-from gen_jax.nn.embed import TimeEmbedding
-from gen_jax.nn.ncsnpp import WEIGHTS, ZERO, NCSNpp, is_halved, sides, sinusoidal
+from gen_jax.nn.embed import TimeEmbedding, sinusoidal
+from gen_jax.nn.layers import WEIGHTS, ZERO
+from gen_jax.nn.ncsnpp import NCSNpp, is_halved, sides
 from gen_jax.nn.resample import depth_to_space, downsample, space_to_depth
 
 

@@ -3,11 +3,13 @@
 Vaswani et al. 2017 (arXiv 1706.03762), the sinusoids; Ho, Jain and Abbeel 2020 (arXiv 2006.11239), the two layers.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from gen_jax.nn.ncsnpp import WEIGHTS, sinusoidal
+from gen_jax.nn.layers import WEIGHTS
 
 
 class TimeEmbedding(nnx.Module):
@@ -33,3 +35,11 @@ class TimeEmbedding(nnx.Module):
             return h
         rows = jnp.full(t.shape, self.classes) if label is None else label
         return h + self.table[...][rows]
+
+
+def sinusoidal(time: jax.Array, width: int) -> jax.Array:
+    """``time [B]`` to sines, then cosines, of frequencies from 1 down to 1e-4: ``[B, width]``, ``width`` even."""
+    half = width // 2
+    frequency = jnp.exp(-math.log(1e4) * jnp.arange(half) / (half - 1))
+    angle = time.astype(jnp.float32)[:, None] * frequency
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)

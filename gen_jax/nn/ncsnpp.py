@@ -3,10 +3,10 @@
 Song et al. 2021, arXiv 2011.13456 (NCSN++: BigGAN residual blocks, antialiased resampling, the input fed again to every
 resolution); Xiao, Kreis and Vahdat 2022, arXiv 2112.07804 (adaptive normalisation by a latent).
 
-    block    h = conv(silu(norm(x, style))) + W silu(time);  y = (shortcut(x) + conv(silu(norm(h, style)))) / sqrt 2
-    (1) norm     group-normalised x * scale(style) + shift(style)
-    (2) input    after each halving of h:  p = downsampled convolution of p;  h = p = (p + h) / sqrt 2
-    (3)
+    block  h = conv(silu(norm(x, style))) + W silu(time)
+           y = (shortcut(x) + conv(silu(norm(h, style)))) / sqrt 2                                             (1)
+    norm   group-normalised x, scaled and shifted by the style, of :mod:`gen_jax.nn.layers`                    (2)
+    input  after each halving of h:  p = downsampled convolution of p;  h = p = (p + h) / sqrt 2               (3)
 
 where p starts as the input image. On the way up every level has one block more than on the way down, and takes what
 the way down left. Levels halve the side where it is even and at least 8; otherwise they keep it (28 -> 14 -> 7 -> 7).
@@ -20,10 +20,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.layers import WEIGHTS, ZERO, AdaptiveGroupNorm, GroupNorm
 from gen_jax.nn.resample import blur, downsample, upsample
-
-WEIGHTS = nnx.initializers.variance_scaling(1.0, "fan_avg", "uniform")
-ZERO = nnx.initializers.zeros_init()
 
 _ROOT_HALF = math.sqrt(0.5)
 
@@ -142,31 +140,6 @@ class Block(nnx.Module):
         return ((x if self.shortcut is None else self.shortcut(x)) + h) * _ROOT_HALF
 
 
-class AdaptiveGroupNorm(nnx.Module):
-    """(2), starting as plain group normalisation but for the style's random share."""
-
-    def __init__(self, width: int, style_width: int, *, rngs: nnx.Rngs):
-        self.groups = group_count(width)
-        self.style = nnx.Linear(style_width, 2 * width, kernel_init=WEIGHTS, bias_init=_scale_one, rngs=rngs)
-
-    def __call__(self, x: jax.Array, style: jax.Array) -> jax.Array:
-        """``x [B, H, W, width]``, ``style [B, style_width]``."""
-        scale, shift = jnp.split(self.style(style), 2, axis=-1)
-        return normalise_groups(x, self.groups, scale, shift)
-
-
-class GroupNorm(nnx.Module):
-    """Group normalisation with a learned scale and shift per channel."""
-
-    def __init__(self, width: int, *, rngs: nnx.Rngs):
-        self.groups = group_count(width)
-        self.scale, self.bias = nnx.Param(jnp.ones((width,))), nnx.Param(jnp.zeros((width,)))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """``[B, H, W, width]``."""
-        return normalise_groups(x, self.groups, self.scale[...][None], self.bias[...][None])
-
-
 class Attention(nnx.Module):
     """Self-attention with one head over all pixels, added to its input and divided by sqrt 2."""
 
@@ -207,31 +180,6 @@ class _PyramidConv(nnx.Module):
         return self.conv(blur(x, 2) if self.halve else x)
 
 
-def normalise_groups(x: jax.Array, groups: int, scale: jax.Array, shift: jax.Array) -> jax.Array:
-    """Group normalisation of ``x [B, H, W, C]``, then ``scale`` and ``shift``, each ``[B or 1, C]``.
-
-    Everything but one multiplication and one addition per pixel happens on ``[B, C]``: on a CPU this takes a third of
-    the time of normalising first.
-    """
-    batch, _, _, width = x.shape
-    wide = x.astype(jnp.float32)
-
-    def over_group(moment: jax.Array) -> jax.Array:
-        mean = moment.reshape(batch, groups, -1).mean(axis=-1)
-        return jnp.repeat(mean, width // groups, axis=-1)  # [B, C]
-
-    mean = over_group(wide.mean(axis=(1, 2)))
-    variance = jnp.maximum(over_group(jnp.square(wide).mean(axis=(1, 2))) - jnp.square(mean), 0.0)
-    gain = jax.lax.rsqrt(variance + 1e-6) * scale
-    offset = shift - mean * gain
-    return (wide * gain[:, None, None] + offset[:, None, None]).astype(x.dtype)
-
-
-def group_count(width: int) -> int:
-    """At most 32 groups, of at least four channels where there are as many, that divide ``width``."""
-    return next(g for g in range(max(min(width // 4, 32), 1), 0, -1) if width % g == 0)
-
-
 def is_halved(side: int) -> bool:
     """Whether a level of this side is followed by one of half of it."""
     return side % 2 == 0 and side >= 8
@@ -243,15 +191,3 @@ def sides(side: int, levels: int) -> list[int]:
     while len(result) < levels:
         result.append(result[-1] // 2 if is_halved(result[-1]) else result[-1])
     return result
-
-
-def sinusoidal(time: jax.Array, width: int) -> jax.Array:
-    """``time [B]`` to sines, then cosines, of frequencies from 1 down to 1e-4: ``[B, width]``, ``width`` even."""
-    half = width // 2
-    frequency = jnp.exp(-math.log(1e4) * jnp.arange(half) / (half - 1))
-    angle = time.astype(jnp.float32)[:, None] * frequency
-    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
-
-
-def _scale_one(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
-    return jnp.concatenate([jnp.ones(shape[0] // 2, dtype), jnp.zeros(shape[0] // 2, dtype)])

@@ -22,7 +22,8 @@ from flax import nnx
 
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.embed import TimeEmbedding
-from gen_jax.nn.ncsnpp import WEIGHTS, ZERO, GroupNorm, is_halved, sides
+from gen_jax.nn.layers import WEIGHTS, ZERO, GroupNorm
+from gen_jax.nn.ncsnpp import is_halved, sides
 from gen_jax.nn.resample import depth_to_space, space_to_depth
 
 
