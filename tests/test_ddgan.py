@@ -16,7 +16,7 @@ from gen_jax.diffusion.process import discrete
 from gen_jax.models import ddgan
 from gen_jax.models.ddgan import REFERENCE, SMALL, DDGANConfig, denoise, diffuse_pair, posterior, variances
 from gen_jax.nn import embed, layers, ncsnpp, resample
-from gen_jax.nn.ddgan import Mapping, minibatch_deviation
+from gen_jax.nn.ddgan import Mapping, StridedCritic, minibatch_deviation
 from gen_jax.nn.functional import network, parameter_count
 from gen_jax.protocol import Model, Network, due
 
@@ -31,7 +31,7 @@ TINY = DDGANConfig(
     mapping_layers=1,
     critic_base=4,
     critic_multipliers=(1,),
-    critic_patch=2,
+    critic_network="strided",
     critic_time_width=4,
 )
 DEEPER = dataclasses.replace(
@@ -40,7 +40,7 @@ DEEPER = dataclasses.replace(
     multipliers=(1, 2),
     attention=(1,),
     critic_multipliers=(1, 2),
-    critic_patch=1,
+    critic_network="residual",
     mapping_layers=2,
     conditional=True,
 )
@@ -456,6 +456,38 @@ def test_minibatch_deviation_of_any_batch(batch, group):
     chex.assert_tree_all_finite(jax.grad(lambda x: minibatch_deviation(x).sum())(x))
 
 
+def test_the_strided_critic_by_hand():
+    side, time = 4, jnp.array([0, 3])
+    made = network(StridedCritic, side=side, channels=1, base=2, multipliers=(1, 2), time_width=4, classes=2)
+    params, buffers = made.init(jax.random.key(0))
+    params = jax.tree.map(lambda a: jnp.asarray(np.random.default_rng(a.size).normal(size=a.shape), a.dtype), params)
+    x, later = jax.random.normal(jax.random.key(1), (2, 2, side, side, 1))
+    leaky = lambda a: np.where(a > 0, a, 0.2 * a)  # noqa: E731
+    dense = lambda a, layer: a @ layer["kernel"] + layer["bias"]  # noqa: E731
+    label = jnp.array([1, 0])
+    embedded = leaky(dense(embed.sinusoidal(time, 4), params["time"]) + params["embedding"]["embedding"][label])
+    h = np.concatenate([x, later], axis=-1)
+    for conv, shift in zip(params["convs"].values(), params["times"].values(), strict=True):
+        size = conv["kernel"].shape[0]
+        assert size == 3  # a side of 4 is not halved
+        padded = np.pad(h, [(0, 0), (1, 1), (1, 1), (0, 0)])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
+        h = np.einsum("bhwiyx,yxio->bhwo", windows, conv["kernel"]) + conv["bias"]
+        h = leaky(h + dense(embedded, shift)[:, None, None])
+    expected = dense(h.reshape(2, -1), params["head"])[:, 0]
+    np.testing.assert_allclose(made.apply(params, buffers, x, later, time, label)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("side, kernels, left", [(28, (4, 4, 3), 7), (32, (4, 4, 4), 4), (8, (4, 3, 3), 4)])
+def test_the_strided_critic_halves_while_it_can(side, kernels, left):
+    made = network(StridedCritic, side=side, channels=1, base=8, multipliers=(1, 2, 2), time_width=8)
+    params, buffers = jax.eval_shape(made.init, jax.random.key(0))
+    assert tuple(conv["kernel"].shape[0] for conv in params["convs"].values()) == kernels
+    assert params["head"]["kernel"].shape == (16 * left**2, 1)
+    x, t = jax.ShapeDtypeStruct((3, side, side, 1), jnp.float32), jax.ShapeDtypeStruct((3,), jnp.int32)
+    assert jax.eval_shape(made.apply, params, buffers, x, x, t)[0].shape == (3,)
+
+
 # ---- the configuration
 
 
@@ -472,7 +504,6 @@ def test_configuration_is_plain_data(config):
         ({}, (8, 12, 1), "square"),
         ({}, (10, 10, 1), "divisible by 4"),
         ({"patch": 8}, (12, 12, 1), "patch"),
-        ({"critic_patch": 8}, (12, 12, 1), "critic_patch"),
         ({"denoising_steps": 0}, (8, 8, 1), "at least 1"),
         ({"multipliers": ()}, (8, 8, 1), "multiplier"),
         ({"base": 7}, (8, 8, 1), "even"),

@@ -26,7 +26,7 @@ If the generator draws x_0 from the exact p(x_0 | x_{t+1}), :func:`denoise` draw
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,8 @@ from gen_jax.losses.adversarial import non_saturating
 from gen_jax.nn import ddgan as nets
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
+
+CRITICS = {"residual": nets.Critic, "strided": nets.StridedCritic}
 
 Generate = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # key, x_{t+1} [n, ...], t -> x_0 [n, ...]
 
@@ -227,9 +229,9 @@ class DDGANConfig:
     critic_base: int = 64
     """Channels per unit of critic_multipliers."""
     critic_multipliers: tuple[int, ...] = (2, 4, 8, 8)
-    """Channels of the critic's blocks as multiples of its base; every block but the first may halve the side."""
-    critic_patch: int = 1
-    """Side, in pixels, of the blocks that the critic takes as channels."""
+    """Channels of the critic's blocks as multiples of its base; they halve the side as long as it can be halved."""
+    critic_network: Literal["residual", "strided"] = "residual"
+    """The paper's residual critic, or one of strided convolutions for small budgets."""
     critic_time_width: int = 256
     """Width of the critic's embedding of the time."""
     penalty: float = 0.02
@@ -264,13 +266,12 @@ class DDGANConfig:
             classes=classes,
         )
         critic = network(
-            nets.Critic,
+            CRITICS[self.critic_network],
             side=side,
             channels=channels,
             base=self.critic_base,
             multipliers=tuple(self.critic_multipliers),
             time_width=self.critic_time_width,
-            patch=self.critic_patch,
             classes=classes,
         )
         process = discrete(variances(self.denoising_steps))
@@ -282,9 +283,8 @@ class DDGANConfig:
             raise ValueError(f"expected square images, got {side} x {width}; crop or pad them")
         if side % 4 or side < 4:
             raise ValueError(f"expected a side divisible by 4, got {side}; crop or pad the images")
-        for name, patch in (("patch", self.patch), ("critic_patch", self.critic_patch)):
-            if patch < 1 or side % patch:
-                raise ValueError(f"expected a {name} that divides the side {side}, got {patch}; try 1, 2 or 4")
+        if self.patch < 1 or side % self.patch:
+            raise ValueError(f"expected a patch that divides the side {side}, got {self.patch}; try 1, 2 or 4")
         if min(self.denoising_steps, self.latent, self.blocks, self.mapping_layers, self.penalty_every) < 1:
             raise ValueError(
                 "expected denoising_steps, latent, blocks, mapping_layers and penalty_every of at least 1, got "
@@ -306,17 +306,17 @@ REFERENCE = DDGANConfig()
 of 256."""
 
 SMALL = DDGANConfig(
-    patch=4,
-    base=48,
-    multipliers=(1,),
+    patch=2,
+    base=16,
+    multipliers=(1, 2),
     blocks=1,
     attention=(),
     latent=32,
     style_width=64,
     mapping_layers=2,
-    critic_base=64,
-    critic_multipliers=(1, 1),
-    critic_patch=4,
+    critic_network="strided",
+    critic_base=32,
+    critic_multipliers=(1, 2, 2),
     critic_time_width=64,
 )
 """28x28 Fashion-MNIST on two CPU cores: 456,048 and 212,225 parameters, both at 7x7 blocks of 4x4 pixels."""
