@@ -21,8 +21,8 @@ class Settings:
     place: FlatPlace = Place(workdir="runs/ddgan")
     model: Annotated[ddgan.DDGANConfig, Flat] = ddgan.SMALL
     training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=32, checkpoint_every=1000)
-    critic: Adam = Adam(learning_rate=4e-4, b1=0.5, b2=0.99)
-    generator: Adam = Adam(learning_rate=2.5e-4, b1=0.5, b2=0.99)
+    critic: Adam = Adam(learning_rate=1e-3, b1=0.5, b2=0.99)
+    generator: Adam = Adam(learning_rate=3e-4, b1=0.5, b2=0.99)
 
     @property
     def optimizers(self) -> dict[str, Adam]:

@@ -306,9 +306,9 @@ REFERENCE = DDGANConfig()
 of 256."""
 
 SMALL = DDGANConfig(
-    patch=2,
-    base=16,
-    multipliers=(1, 2),
+    patch=4,
+    base=48,
+    multipliers=(1,),
     blocks=1,
     attention=(),
     latent=32,
@@ -318,5 +318,6 @@ SMALL = DDGANConfig(
     critic_base=32,
     critic_multipliers=(1, 2, 2),
     critic_time_width=64,
+    penalty=0.5,
 )
 """28x28 Fashion-MNIST on two CPU cores: 456,048 and 212,225 parameters, both at 7x7 blocks of 4x4 pixels."""
