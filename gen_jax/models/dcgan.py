@@ -170,13 +170,13 @@ class DCGANConfig:
     """A DCGAN as plain data."""
 
     latent: int = 100
-    """width of z"""
+    """Width of z."""
     base: int = 64
-    """channels at the highest resolution; each halving of the side doubles them"""
+    """Channels at the highest resolution; each halving of the side doubles them."""
     conditional: bool = False
-    """tell generator and critic the label; needs labelled data"""
+    """Tell generator and critic the label; needs labelled data."""
     label_width: int = 32
-    """width of the label's embedding in the generator"""
+    """Width of the label's embedding in the generator."""
 
     def build(self, shape: tuple[int, int, int], classes: int) -> DCGAN:
         """The game on images of ``shape`` (H, W, C).
