@@ -32,6 +32,7 @@ class Settings:
 
 PRESETS = {
     "small": Settings(),
+    "digits": Settings(model=ddgan.DIGITS),
     "reference": Settings(
         place=Place(workdir="runs/ddgan", flip=True),
         model=ddgan.REFERENCE,

@@ -32,6 +32,7 @@ class Settings:
 
 PRESETS = {
     "small": Settings(),
+    "digits": Settings(model=ddpm.DIGITS),
     "reference": Settings(
         place=Place(workdir="runs/ddpm", flip=True),
         model=ddpm.REFERENCE,
