@@ -37,8 +37,8 @@ ZOO = {
     "ddpm": Entry(DDPMConfig(channels=8, multipliers=(1,), blocks=1, timesteps=20, sampling_steps=3, conditional=True)),
     "ddgan": Entry(
         DDGANConfig(
-            base=8, multipliers=(1, 2), blocks=1, attention=(1,), latent=4, style_width=8, mapping_layers=1,
-            critic_base=4, critic_multipliers=(1, 2), critic_time_width=8,
+            base=4, multipliers=(1,), blocks=1, attention=(), latent=4, style_width=4, mapping_layers=1,
+            critic_base=4, critic_multipliers=(1,), critic_time_width=4,
         )
     ),
 }  # fmt: skip
