@@ -6,7 +6,7 @@ SECONDS_PER_MODEL ?= 45
 # Large pages for large arrays: a CPU step of a convolutional network takes a quarter less time.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test prove check experiments small-trilemma benchmark format clean
+.PHONY: demo test prove check experiments notebooks small-trilemma benchmark format clean
 
 $(VENV)/made: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gen_jax needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -32,6 +32,9 @@ check: $(VENV)/made  ## style, types, doctests
 
 experiments: $(VENV)/made  ## every experiment for two steps on eight virtual devices
 	$(RUN) -m pytest tests/experiments_on_eight_devices.py
+
+notebooks: $(VENV)/made  ## every notebook's script from beginning to end
+	for script in notebooks/*.py; do MPLBACKEND=agg $(RUN) $$script || exit 1; done
 
 small-trilemma: $(VENV)/made  ## the whole comparison, with seconds instead of minutes
 	rm -rf runs/small

@@ -52,7 +52,7 @@ def write_picture(path: Path, report: Report, images: Mapping[str, np.ndarray]) 
     _scatter(left.subplots(), report)
     axes = right.subplots(len(images), 1)
     for axis, (name, pictures) in zip(np.atleast_1d(axes), images.items()):
-        axis.imshow(image_grid(pictures[:14], columns=14, scale=2), cmap="gray", interpolation="nearest")
+        axis.imshow(image_grid(pictures[:28], columns=14, scale=2), cmap="gray", interpolation="nearest")
         axis.set_ylabel(name.replace("held-out real images", "real"), rotation=0, ha="right", va="center", color=INK)
         axis.set_xticks([])
         axis.set_yticks([])
@@ -98,12 +98,16 @@ says whether a figure is a bound. Models without a likelihood have none.</p>
 
 def _scatter(axis: Axes, report: Report) -> None:
     models = [row for row in report["rows"] if row["sampling_seconds_per_1000"] is not None]
-    floor = next(row["frechet_distance"] for row in report["rows"] if row["family"] == "reference")
+    real = next(row for row in report["rows"] if row["family"] == "reference")
+    floor, complete = real["frechet_distance"], real["coverage"]
     x = [row["sampling_seconds_per_1000"] for row in models]
     y = [max(row["frechet_distance"], 1e-3) for row in models]
-    points = axis.scatter(x, y, c=[row["coverage"] for row in models], cmap="viridis", vmin=0, vmax=1, s=260, zorder=3)
+    colours = [row["coverage"] for row in models]
+    points = axis.scatter(x, y, c=colours, cmap="viridis", vmin=0, vmax=complete, s=260, zorder=3)
     for row, across, up in zip(models, x, y):
-        axis.annotate(row["model"], (across, up), xytext=(11, 9), textcoords="offset points", color=INK, fontsize=12)
+        crowded = any(1 < across / a < 4 and 0.7 < up / b < 1.4 for a, b in zip(x, y))
+        offset = (11, -19) if crowded else (11, 9)
+        axis.annotate(row["model"], (across, up), xytext=offset, textcoords="offset points", color=INK, fontsize=12)
     axis.axhline(max(floor, 1e-3), color=INK, linewidth=1, linestyle="--")
     axis.text(0.99, max(floor, 1e-3), " real images", transform=axis.get_yaxis_transform(), ha="right", va="bottom")
     axis.set_xscale("log")
@@ -112,7 +116,7 @@ def _scatter(axis: Axes, report: Report) -> None:
     axis.set_xlabel("seconds to sample 1,000 images (left is fast)")
     axis.set_ylabel(f"{report['protocol']['metric']} (down is good)")
     axis.grid(color=GRID, linewidth=0.6)
-    axis.figure.colorbar(points, ax=axis, label="coverage (yellow is complete)", shrink=0.8)
+    axis.figure.colorbar(points, ax=axis, label="coverage (yellow: that of real images)", shrink=0.8)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
 
