@@ -204,6 +204,7 @@ def test_bound_of_a_model_that_knows_the_image_is_small():
     assert distributions.bits_per_dim(other, SHAPE)[0] > 50
 
 
+@pytest.mark.slow
 def test_it_learns():
     """Two images, and one class each: after a hundred steps it draws the one it is asked for."""
     configuration = DDPMConfig(
