@@ -4,8 +4,8 @@
     python -m experiments.feature_network --preset fashion --out gen_jax/evaluate/weights/fashion.safetensors
 
 Hardware: 2 CPU cores; digits 15 seconds, 99.0 % of 300 test images right; Fashion-MNIST about 25 minutes on a busy
-machine, 92.6 % of 10,000.
-The weights are trained on the training split alone; the accuracy on the test split is written into the file.
+machine, 92.6 % of 10,000. The weights are trained on the training split alone; the accuracy on the test split is
+written into the file.
 """
 
 import functools
