@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 SECONDS_PER_MODEL ?= 45
-# Large pages for large arrays: a CPU step of a convolutional network takes a quarter less time.
+# Large pages for large arrays: a step that allocates much faults less.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .PHONY: demo test prove check experiments notebooks small-trilemma benchmark format clean
