@@ -12,7 +12,7 @@ import pytest
 import scipy.signal
 import scipy.stats
 
-from gen_jax.diffusion.process import discrete
+from gen_jax.diffusion.schedules import discrete
 from gen_jax.models import ddgan
 from gen_jax.models.ddgan import REFERENCE, SMALL, DDGANConfig, denoise, diffuse_pair, posterior, variances
 from gen_jax.nn import embed, layers, ncsnpp, resample

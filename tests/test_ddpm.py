@@ -87,7 +87,7 @@ def test_data_of_one_image_are_sampled_exactly(prediction, sampler):
     def predict(x, t, label):
         t = jnp.round(t * 20 / 1000).astype(int)
         alpha, sigma = reference.process.at(t, x)
-        return reference.prediction.target(target, (x - alpha * target) / sigma, alpha, sigma)
+        return reference.prediction.target(reference.process, target, (x - alpha * target) / sigma, t)
 
     model, params, buffers = with_network(configuration, SHAPE, predict)
     loss, _ = model.loss(params, buffers, {"image": target.repeat(4, 0)}, jax.random.key(0), step=0, ema=None)

@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 
 from gen_jax import distributions
-from gen_jax.diffusion import bound, times
-from gen_jax.diffusion import process as p
+from gen_jax.diffusion import bound, schedules, times
 from gen_jax.diffusion.samplers import fixed_large, fixed_small
 
 LEVELS = np.arange(256) / 127.5 - 1
@@ -20,7 +19,7 @@ def normal_denoiser(process):
 
 def _exact_terms(variance):
     """Sums over all terms in float64; four points carry the second moments of (x_0, eps) exactly."""
-    process = p.discrete(p.linear_betas(1000))
+    process = schedules.discrete(schedules.linear_betas(1000))
     x_0, noise = jnp.array([[1.0], [1.0], [-1.0], [-1.0]]), jnp.array([[1.0], [-1.0], [1.0], [-1.0]])
     denoise = normal_denoiser(process)
 
@@ -55,7 +54,7 @@ def test_bound_on_standard_normal_data(variance, steps, total):
 def test_prior_term_in_bits_per_dimension(second_moment, bits):
     with jax.enable_x64(True):
         x = jnp.full((1, 4), np.sqrt(second_moment))
-        got = bound.prior_kl(p.discrete(p.linear_betas(1000)), x, jnp.array([999])) / 4 / np.log(2)
+        got = bound.prior_kl(schedules.discrete(schedules.linear_betas(1000)), x, jnp.array([999])) / 4 / np.log(2)
         np.testing.assert_allclose(got, [bits], rtol=1e-4)
 
 
@@ -77,7 +76,7 @@ def test_grey_levels_have_the_mass_of_their_interval(mean, spread):
 
 
 def test_the_decoder_takes_the_variance_of_the_second_step():
-    process = p.discrete(p.linear_betas(1000))
+    process = schedules.discrete(schedules.linear_betas(1000))
     x_0, noise = jnp.full((1, 2, 2, 1), LEVELS[100]), jnp.full((1, 2, 2, 1), 0.5)
     x_0 = x_0.astype(jnp.float32)
     got = bound.decoder_loss(process, lambda x, t: x_0 + 0.003, x_0, noise, jnp.array([0]), jnp.array([1]))
@@ -87,7 +86,7 @@ def test_the_decoder_takes_the_variance_of_the_second_step():
 
 
 def test_the_bound_is_the_sum_of_its_terms_and_its_estimate_is_unbiased():
-    process = p.discrete(p.linear_betas(20, first=1e-3, last=0.5))
+    process = schedules.discrete(schedules.linear_betas(20, first=1e-3, last=0.5))
     x_0 = jnp.asarray(np.random.default_rng(0).choice(LEVELS, (3, 2, 2, 1)), jnp.float32)
     denoise, chain = (lambda x, t: 0.7 * x), times.leading(20, 20)
 

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 
 from gen_jax.diffusion import process as p
-from gen_jax.diffusion import times
+from gen_jax.diffusion import schedules, times
 from gen_jax.diffusion.guidance import classifier_free, clipped
 
-LINEAR = p.discrete(p.linear_betas(1000))
+LINEAR = schedules.discrete(schedules.linear_betas(1000))
 KINDS = {"x0": p.X0, "eps": p.EPS, "v": p.V, "score": p.SCORE}
 
 # index -> alpha_bar
 TABLES = [
-    (p.linear_betas(1000), {0: 0.9999, 1: 0.9997800921, 10: 0.9978065725, 100: 0.8951415909, 250: 0.5214230306,
+    (schedules.linear_betas(1000), {0: 0.9999, 1: 0.9997800921, 10: 0.9978065725, 100: 0.8951415909, 250: 0.5214230306,
                             500: 0.07779665837, 750: 0.003300158362, 998: 4.118193638e-5, 999: 4.035829765e-5}),
-    (p.cosine_betas(1000), {0: 0.999958716, 250: 0.845887986, 500: 0.492285172, 750: 0.143178646,
+    (schedules.cosine_betas(1000), {0: 0.999958716, 250: 0.845887986, 500: 0.492285172, 750: 0.143178646,
                             998: 2.42876691e-6, 999: 2.42876691e-9}),
-    (p.cosine_betas(4000), {0: 0.999990134, 1000: 0.846731433, 2000: 0.493453980, 3999: 1.51798e-10}),
-    (p.scaled_linear_betas(1000), {0: 0.99915, 500: 0.27633268, 999: 0.0046601}),
-    (p.sigmoid_betas(1000), {0: 0.999850795, 500: 0.298887628, 999: 3.96818e-5}),
+    (schedules.cosine_betas(4000), {0: 0.999990134, 1000: 0.846731433, 2000: 0.493453980, 3999: 1.51798e-10}),
+    (schedules.scaled_linear_betas(1000), {0: 0.99915, 500: 0.27633268, 999: 0.0046601}),
+    (schedules.sigmoid_betas(1000), {0: 0.999850795, 500: 0.298887628, 999: 3.96818e-5}),
 ]  # fmt: skip
 
 
@@ -31,13 +31,13 @@ def test_schedules_equal_their_tables(betas, table):
     alpha_bar = np.cumprod(1 - betas)
     for index, value in table.items():
         np.testing.assert_allclose(alpha_bar[index], value, rtol=2e-6 if value < 1e-3 else 1e-6)
-        process = p.discrete(betas)
+        process = schedules.discrete(betas)
         np.testing.assert_allclose(process.alpha(index) ** 2, value, rtol=1e-5)
         np.testing.assert_allclose(process.sigma(index) ** 2, 1 - alpha_bar[index], rtol=1e-5)
 
 
 def test_cosine_clips_its_last_step_only():
-    betas = p.cosine_betas(1000)
+    betas = schedules.cosine_betas(1000)
     np.testing.assert_allclose(betas[[0, 998, 999]], [4.12842e-5, 0.749999393, 0.999], rtol=1e-5)
     assert (betas < 0.999).sum() == 999
 
@@ -47,13 +47,15 @@ def test_posterior_variances_equal_their_table():
     variance = LINEAR.posterior_variance(jnp.zeros((3, 1)), t, t - 1)[:, 0]
     np.testing.assert_allclose(variance, [5.45318766e-5, 0.00979157199, 0.0199999835], rtol=1e-4)
     step = LINEAR.step_variance(jnp.zeros((3, 1)), t, t - 1)[:, 0]
-    np.testing.assert_allclose(step, p.linear_betas(1000)[[1, 487, 999]], rtol=2e-4)
+    np.testing.assert_allclose(step, schedules.linear_betas(1000)[[1, 487, 999]], rtol=2e-4)
 
 
-@pytest.mark.parametrize("betas", [p.linear_betas(50, last=0.3), p.cosine_betas(20)], ids=["linear", "cosine"])
+@pytest.mark.parametrize(
+    "betas", [schedules.linear_betas(50, last=0.3), schedules.cosine_betas(20)], ids=["linear", "cosine"]
+)
 def test_the_chain_has_the_marginals_of_its_path(betas):
     """Mean and variance carried through every step by hand end where alpha and sigma say."""
-    process, mean, variance = p.discrete(betas), 1.0, 0.0
+    process, mean, variance = schedules.discrete(betas), 1.0, 0.0
     assert (process.alpha(-1), process.sigma(-1)) == (1.0, 0.0)
     for t, beta in enumerate(betas):
         mean, variance = np.sqrt(1 - beta) * mean, (1 - beta) * variance + beta
@@ -65,13 +67,13 @@ def test_the_chain_has_the_marginals_of_its_path(betas):
 def test_posterior_is_bayes_rule(t, s):
     """q(x_s | x_t, x_0) is the normalised product of q(x_s | x_0) and q(x_t | x_s), as functions of x_s."""
     with jax.enable_x64(True):
-        alpha_bar = np.concatenate([[1.0], np.cumprod(1 - p.linear_betas(1000))])
+        alpha_bar = np.concatenate([[1.0], np.cumprod(1 - schedules.linear_betas(1000))])
         ratio = alpha_bar[t + 1] / alpha_bar[s + 1]
         x_t, x_0 = np.array([[0.3]]), np.array([[-0.7]])
         prior_mean, prior_variance = np.sqrt(alpha_bar[s + 1]) * x_0, max(1 - alpha_bar[s + 1], 1e-300)
         precision = 1 / prior_variance + ratio / (1 - ratio)
         mean = (prior_mean / prior_variance + np.sqrt(ratio) * x_t / (1 - ratio)) / precision
-        process = p.discrete(p.linear_betas(1000))
+        process = schedules.discrete(schedules.linear_betas(1000))
         np.testing.assert_allclose(process.posterior_mean(x_t, x_0, jnp.array([t]), jnp.array([s])), mean, rtol=1e-9)
         got = process.posterior_variance(x_t, jnp.array([t]), jnp.array([s]))
         np.testing.assert_allclose(got, [[1 / precision]], rtol=1e-9, atol=1e-30)
@@ -93,10 +95,9 @@ def test_conversions_go_round(source, target):
     x_0, noise = jax.random.normal(jax.random.key(0), (2, 4, 3, 3, 1))
     t = jnp.array([5, 100, 400, 700])
     x_t = LINEAR.diffuse(x_0, noise, t)
-    alpha, sigma = LINEAR.at(t, x_t)
-    y = KINDS[source].target(x_0, noise, alpha, sigma)
+    y = KINDS[source].target(LINEAR, x_0, noise, t)
     there = p.convert(LINEAR, y, x_t, t, KINDS[source], KINDS[target])
-    np.testing.assert_allclose(there, KINDS[target].target(x_0, noise, alpha, sigma), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(there, KINDS[target].target(LINEAR, x_0, noise, t), rtol=2e-3, atol=2e-3)
     back = p.convert(LINEAR, there, x_t, t, KINDS[target], KINDS[source])
     np.testing.assert_allclose(back, y, rtol=2e-3, atol=2e-3)
     denoise = p.denoiser(LINEAR, lambda x, t: y, KINDS[source])

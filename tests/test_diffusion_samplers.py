@@ -9,11 +9,11 @@ import pytest
 from scipy import optimize, stats
 
 from gen_jax.diffusion import process as p
-from gen_jax.diffusion import times
+from gen_jax.diffusion import schedules, times
 from gen_jax.diffusion.guidance import clipped
 from gen_jax.diffusion.samplers import ancestral, ddim, ddim_encode, fixed_large, fixed_small
 
-LINEAR = p.discrete(p.linear_betas(1000))
+LINEAR = schedules.discrete(schedules.linear_betas(1000))
 WEIGHTS, MEANS, SPREAD = np.array([0.3, 0.7]), np.array([-1.0, 1.0]), 0.2
 
 SAMPLERS = {
@@ -53,7 +53,7 @@ def run(sampler, denoise, when, x, seed=0):
 )
 def test_ddim_on_normal_data_shrinks_by_a_product_of_cosines(steps, expected):
     when = times.leading(1000, steps)
-    angles = np.arccos(np.sqrt(np.append(np.cumprod(1 - p.linear_betas(1000)), 1.0)[when]))
+    angles = np.arccos(np.sqrt(np.append(np.cumprod(1 - schedules.linear_betas(1000)), 1.0)[when]))
     np.testing.assert_allclose(np.prod(np.cos(np.diff(angles))), expected, atol=1e-6)
     x = jnp.array([[1.0], [-2.0]])
     np.testing.assert_allclose(run(ddim, normal_denoiser, when, x), expected * x, rtol=1e-4)
@@ -62,7 +62,7 @@ def test_ddim_on_normal_data_shrinks_by_a_product_of_cosines(steps, expected):
 @pytest.mark.parametrize("steps", [10, 50])
 def test_ddim_goes_back_up_by_the_same_cosines(steps):
     when = times.leading(1000, steps)
-    angles = np.arccos(np.sqrt(np.append(np.cumprod(1 - p.linear_betas(1000)), 1.0)[when]))
+    angles = np.arccos(np.sqrt(np.append(np.cumprod(1 - schedules.linear_betas(1000)), 1.0)[when]))
     x = jnp.array([[1.0], [-2.0]])
     noise = jax.jit(lambda x: ddim_encode(LINEAR, normal_denoiser, when, x))(x)
     np.testing.assert_allclose(noise, np.prod(np.cos(np.diff(angles))) * x, rtol=1e-4)
@@ -148,7 +148,7 @@ def test_noise_is_derived_anew_from_a_clipped_prediction():
 
     with jax.disable_jit():
         ddim(LINEAR, clipped(denoise), when, jax.random.key(0), x)
-    alpha_bar = np.cumprod(1 - p.linear_betas(1000))
+    alpha_bar = np.cumprod(1 - schedules.linear_betas(1000))
     eps = (0.8 - np.sqrt(alpha_bar[500])) / np.sqrt(1 - alpha_bar[500])
     expected = np.sqrt(alpha_bar[100]) + np.sqrt(1 - alpha_bar[100]) * eps
     np.testing.assert_allclose(seen[1], [[expected]], rtol=1e-5)

@@ -32,7 +32,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.diffusion.process import Process, discrete
+from gen_jax.diffusion.process import Process
+from gen_jax.diffusion.schedules import discrete
 from gen_jax.losses import adversarial
 from gen_jax.losses.adversarial import non_saturating
 from gen_jax.nn import ddgan as nets

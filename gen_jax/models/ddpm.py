@@ -26,6 +26,7 @@ from gen_jax.diffusion import samplers, times
 from gen_jax.diffusion.bound import Bound, variational_bound
 from gen_jax.diffusion.guidance import classifier_free, clipped
 from gen_jax.diffusion.process import Denoise, Prediction, Process
+from gen_jax.diffusion.schedules import cosine_betas, discrete, linear_betas
 from gen_jax.interpolate import slerp
 from gen_jax.nn.functional import network
 from gen_jax.nn.unet import UNet
@@ -33,7 +34,7 @@ from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 
 Sampler = Callable[[Process, Denoise, samplers.Times, jax.Array, jax.Array], jax.Array]
 
-SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {"linear": diffusion.linear_betas, "cosine": diffusion.cosine_betas}
+SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {"linear": linear_betas, "cosine": cosine_betas}
 PREDICTIONS = {"eps": diffusion.EPS, "x0": diffusion.X0, "v": diffusion.V}
 VARIANCES = {"small": samplers.fixed_small, "large": samplers.fixed_large}
 SPACINGS = {"leading": times.leading, "trailing": times.trailing, "quadratic": times.quadratic}
@@ -85,7 +86,7 @@ class DDPM:
         if label is not None:
             label = jnp.where(jax.random.bernoulli(keys[2], self.label_dropout, label.shape), self.classes, label)
         x_t = self.process.diffuse(x_0, noise, t)
-        target = self.prediction.target(x_0, noise, *self.process.at(t, x_0))
+        target = self.prediction.target(self.process, x_0, noise, t)
         prediction = self._predict(params, buffers, x_t, t, label, key=keys[3], train=True)
         return jnp.mean((prediction - target) ** 2), Aux({})
 
@@ -270,7 +271,7 @@ class DDPMConfig:
             shape=shape,
             classes=classes,
             network=unet,
-            process=diffusion.discrete(SCHEDULES[self.schedule](self.timesteps)),
+            process=discrete(SCHEDULES[self.schedule](self.timesteps)),
             prediction=PREDICTIONS[self.prediction],
             timesteps=self.timesteps,
             sampler=drawn[self.sampler],
