@@ -1,0 +1,88 @@
+"""The log-likelihood of the probability flow.
+
+Chen et al. 2018 (arXiv:1806.07366), Grathwohl et al. 2019 (arXiv:1810.01367), Song et al. 2021 (arXiv:2011.13456),
+appendix D.
+
+(1) log p(x_0) = log N(x_T; 0, (alpha_T^2 + sigma_T^2) I) + int_0^T div u(x_t, t) dt,  dx_t = u dt from x_0
+(2) div u = E[z' (du/dx) z],  z of independent signs
+
+(2) is exact, whatever z, where du/dx is diagonal. The equation is solved for every example by itself, by Tsitouras'
+rule with steps chosen to a tolerance (diffrax), so that no example depends on its batch. For images of 256 grey levels
+take :func:`gen_jax.distributions.dequantise` first, and add the log of a level's width per dimension.
+"""
+
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gen_jax import distributions
+from gen_jax.diffusion.process import Denoise, Process
+
+
+class FlowLogProb(NamedTuple):
+    """All ``[B]``: nats, their standard error over the probes (0 for one probe), and evaluations of the flow."""
+
+    log_prob: jax.Array
+    standard_error: jax.Array
+    evaluations: jax.Array
+
+
+def flow_log_prob(
+    process: Process,
+    denoise: Denoise,
+    key: jax.Array,
+    x: jax.Array,
+    *,
+    first: float = 1e-5,
+    last: float = 1.0,
+    probes: int = 1,
+    tolerance: float = 1e-5,
+    max_steps: int = 4096,
+) -> FlowLogProb:
+    """(1) of ``x [B, ...]`` under the flow of ``denoise``.
+
+    Args:
+      process: the path.
+      denoise: D.
+      key: of the signs in (2).
+      x: continuous data, taken as those at time ``first``.
+      first: where the flow begins; there must be noise.
+      last: T, where all is noise.
+      probes: of (2).
+      tolerance: relative and absolute, of every step.
+      max_steps: of one example; more are an error.
+    """
+    zero = jnp.zeros(())
+    scale = jnp.hypot(process.alpha(jnp.asarray(last)), process.sigma(jnp.asarray(last)))
+
+    def one(key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        signs = jax.random.rademacher(key, (probes, *x.shape), x.dtype)
+
+        def slopes(t: Any, state: Any, _: Any) -> tuple[jax.Array, jax.Array]:
+            def velocity(x: jax.Array) -> jax.Array:
+                return process.flow(denoise, x[None], t)[0]
+
+            slope, jacobian = jax.linearize(velocity, state[0])
+            return slope, jax.vmap(lambda z: jnp.vdot(z, jacobian(z)))(signs)
+
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(slopes),
+            diffrax.Tsit5(),
+            first,
+            last,
+            None,
+            (x, jnp.zeros(probes, x.dtype)),
+            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+            max_steps=max_steps,
+        )
+        assert solution.ys is not None
+        noise, divergence = (part[0] for part in solution.ys)
+        prior = distributions.normal_log_prob(noise / scale, zero, zero).sum() - x.size * jnp.log(scale)
+        error = divergence.std(ddof=1) / np.sqrt(probes) if probes > 1 else jnp.zeros_like(prior)
+        return prior + divergence.mean(), error, 6 * solution.stats["num_steps"]
+
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(x.shape[0]))
+    return FlowLogProb(*jax.vmap(one)(keys, x))
