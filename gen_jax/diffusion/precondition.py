@@ -16,7 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from gen_jax.diffusion.process import Denoise
+from gen_jax.diffusion.process import Denoise, against
 
 Network = Callable[[jax.Array, jax.Array], jax.Array]  # F: input [B, ...], noise label [B] -> [B, ...]
 
@@ -27,8 +27,8 @@ def edm_denoiser(network: Network, *, data_spread: float = 0.5) -> Denoise:
     def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
         spread = jnp.hypot(t, data_spread)
         skip, out = (data_spread / spread) ** 2, t * data_spread / spread
-        raw = network(_against(1 / spread, x) * x, jnp.log(t) / 4)
-        return _against(skip, x) * x + _against(out, x) * raw
+        raw = network(against(1 / spread, x) * x, jnp.log(t) / 4)
+        return against(skip, x) * x + against(out, x) * raw
 
     return denoise
 
@@ -41,7 +41,3 @@ def edm_weight(t: jax.Array, *, data_spread: float = 0.5) -> jax.Array:
 def edm_times(key: jax.Array, n: int, *, mean: float = -1.2, spread: float = 1.2) -> jax.Array:
     """(4), ``[n]``."""
     return jnp.exp(mean + spread * jax.random.normal(key, (n,)))
-
-
-def _against(a: jax.Array, x: jax.Array) -> jax.Array:
-    return a.reshape(a.shape + (1,) * (x.ndim - a.ndim))

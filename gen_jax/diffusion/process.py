@@ -39,7 +39,7 @@ class Process:
 
     def at(self, t: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """``alpha_t`` and ``sigma_t``, shaped to multiply ``x``."""
-        return _against(self.alpha(t), x), _against(self.sigma(t), x)
+        return against(self.alpha(t), x), against(self.sigma(t), x)
 
     def rates(self, t: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """``alpha'_t`` and ``sigma'_t``, shaped to multiply ``x``; time must be continuous."""
@@ -47,7 +47,7 @@ class Process:
         if not jnp.issubdtype(t.dtype, jnp.floating):
             raise TypeError(f"a rate needs a continuous time, got {t.dtype}; take a process of continuous time")
         rates = (jax.jvp(f, (t,), (jnp.ones_like(t),))[1] for f in (self.alpha, self.sigma))
-        alpha, sigma = (_against(rate, x) for rate in rates)
+        alpha, sigma = (against(rate, x) for rate in rates)
         return alpha, sigma
 
     def forward(self, t: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -158,5 +158,6 @@ def denoiser(process: Process, predict: Callable[[jax.Array, jax.Array], jax.Arr
     return lambda x_t, t: prediction.x_0(process, predict(x_t, t), x_t, t)
 
 
-def _against(a: jax.Array, x: jax.Array) -> jax.Array:
+def against(a: jax.Array, x: jax.Array) -> jax.Array:
+    """``a``, a scalar or ``[B]``, shaped to multiply ``x [B, ...]``."""
     return a.reshape(a.shape + (1,) * (x.ndim - a.ndim))
