@@ -86,9 +86,7 @@ class Generator(nnx.Module):
         train: bool = False,
     ) -> jax.Array:
         """A guess of x_0, of the shape of ``x``."""
-        style = self.mapping(z)
-        if self.embedding is not None and label is not None:
-            style = style + self.embedding(label).astype(style.dtype)
+        style = _with_label(self.mapping(z), self.embedding, label)
         h = self.net(space_to_depth(x, self.patch), self.time(time).astype(x.dtype), style)
         return jnp.tanh(depth_to_space(h, self.patch))
 
@@ -158,9 +156,7 @@ class Critic(nnx.Module):
     ) -> jax.Array:
         """Logits ``[B]`` that ``x`` came before ``later``, one step earlier in the diffusion, in real data."""
         embedded = self.time_out(_leaky(self.time_in(sinusoidal(time, self.time_width).astype(x.dtype))))
-        if self.embedding is not None and label is not None:
-            embedded = embedded + self.embedding(label).astype(embedded.dtype)
-        embedded = _leaky(embedded)
+        embedded = _leaky(_with_label(embedded, self.embedding, label))
         h = self.stem(jnp.concatenate([x, later], axis=-1))
         for block in self.blocks:
             h = block(h, embedded)
@@ -229,9 +225,7 @@ class StridedCritic(nnx.Module):
     ) -> jax.Array:
         """As :class:`Critic`."""
         embedded = self.time(sinusoidal(time, self.time_width).astype(x.dtype))
-        if self.embedding is not None and label is not None:
-            embedded = embedded + self.embedding(label).astype(embedded.dtype)
-        embedded = _leaky(embedded)
+        embedded = _leaky(_with_label(embedded, self.embedding, label))
         h = jnp.concatenate([x, later], axis=-1)
         for conv, shift in zip(self.convs, self.times, strict=True):
             h = _leaky(conv(h) + shift(embedded)[:, None, None])
@@ -261,3 +255,7 @@ def _embedding(classes: int, width: int, rngs: nnx.Rngs) -> nnx.Embed | None:
     if not classes:
         return None
     return nnx.Embed(classes, width, embedding_init=nnx.initializers.normal(1.0), rngs=rngs)
+
+
+def _with_label(x: jax.Array, embedding: nnx.Embed | None, label: jax.Array | None) -> jax.Array:
+    return x if embedding is None or label is None else x + embedding(label).astype(x.dtype)
