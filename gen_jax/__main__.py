@@ -39,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measures a run's samples against held-out images of its data."""
+    """Measures a run's samples against held-out images of its data; python -m gen_jax.evaluate measures anything."""
 
     number: int = 0
     """Images to generate; 0 takes as many as the reference has, at most 10,000."""
@@ -47,6 +47,10 @@ class Evaluate:
     """Reference data set; empty: the one that the run was trained on."""
     split: str = "test"
     """Split of the reference."""
+    metrics: str = ""
+    """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, separated by commas; empty: the first four."""
+    intervals: int = 0
+    """Half-samples that 95 % intervals are made from; 0 makes none."""
     seed: int = 0
     """Seed of the draw."""
     raw: bool = False
@@ -131,15 +135,30 @@ def describe(directory: Path) -> dict[str, Any]:
 
 def evaluate(directory: Path, settings: Evaluate) -> None:
     """Prints the measurement, a line and a card for every metric."""
-    from gen_jax.ruler import measure_run, to_dict
-    from gen_jax.run import load
+    from gen_jax import ruler
+    from gen_jax.evaluate import from_source
+    from gen_jax.evaluate.card import to_dict
+    from gen_jax.run import ConfigError, load
 
     run = load(directory, raw=settings.raw)
     name = settings.data or run.settings["data"]["name"]
     resized = run.model.shape[0] if settings.data else run.settings["data"]["resized"]
     reference = data.load(name, split=settings.split, image_size=resized)
-    weights = "raw" if settings.raw else "EMA"
-    cards = measure_run(run, reference, number=settings.number, seed=settings.seed, weights=weights)
+    try:
+        cards = ruler.measure_run(
+            run,
+            from_source(reference, limit=ruler.REFERENCE_LIMIT),
+            ruler.feature_network(reference),
+            metrics=[name for name in settings.metrics.split(",") if name],
+            number=settings.number,
+            seed=settings.seed,
+            weights="raw" if settings.raw else "EMA",
+            replicates=settings.intervals,
+        )
+    except data.DataError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if settings.json:
         print(json.dumps([to_dict(card) for card in cards], indent=1))
     else:
