@@ -26,7 +26,7 @@ class Sample:
     number: int = 64
     """How many images."""
     out: str = "samples.png"
-    """Where to: .png for one picture of all, .npy for uint8 [N, H, W, C]."""
+    """Where to: .png for one picture of all, .npy for uint8 [N, H, W, C], FOLDER/ for a .png of each, losing nothing."""
     label: int = -1
     """Class of all images, for a conditional model; -1 draws classes uniformly."""
     seed: int = 0
@@ -73,8 +73,11 @@ def sample(directory: Path, settings: Sample) -> None:
     from gen_jax.train.report import image_grid
 
     out = Path(settings.out)
-    if out.suffix not in (".png", ".npy"):
-        raise ConfigError(f"--out should end in .png or .npy, got {settings.out}")
+    folder = settings.out.endswith("/")
+    if not folder and out.suffix not in (".png", ".npy"):
+        raise ConfigError(f"--out should end in .png, .npy or, for a folder, in /, got {settings.out}")
+    if folder and out.exists() and any(out.iterdir()):
+        raise ConfigError(f"--out {settings.out} holds files already; give a new folder")
     if settings.number < 1:
         raise ConfigError(f"--number should be at least 1, got {settings.number}")
     run = load(directory, raw=settings.raw)
@@ -83,7 +86,11 @@ def sample(directory: Path, settings: Sample) -> None:
         images = run.sample(settings.seed, settings.number, label=label, batch_size=settings.batch_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if out.suffix == ".npy":
+    if folder:
+        out.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            image_grid(image[None], scale=1).save(out / f"{index:06d}.png")
+    elif out.suffix == ".npy":
         np.save(out, images)
     else:
         image_grid(images).save(out)
