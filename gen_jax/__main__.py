@@ -26,7 +26,7 @@ class Sample:
     number: int = 64
     """How many images."""
     out: str = "samples.png"
-    """Where to: .png for one picture of all, .npy for uint8 [N, H, W, C], FOLDER/ for a .png of each, losing nothing."""
+    """Where to: .png for one picture of all, .npy for uint8 [N, H, W, C], or FOLDER/ for one .png each."""
     label: int = -1
     """Class of all images, for a conditional model; -1 draws classes uniformly."""
     seed: int = 0

@@ -53,6 +53,21 @@ def test_the_spread_of_half_samples_is_that_of_other_draws(name):
     assert 0.8 < np.mean(spreads) / truth < 1.3
 
 
+def test_intervals_between_sets_of_one_law_are_too_wide_and_not_too_narrow():
+    def draw(seed):
+        return generator(seed).normal(size=(2, 150, 4))
+
+    truth = np.std([evaluate.frechet_distance(*draw(seed)) for seed in range(200)], ddof=1)
+    spreads = []
+    for seed in range(8):
+        x, y = draw(1000 + seed)
+        found = evaluate.half_samples(
+            lambda i, j, x=x, y=y: {"x": evaluate.frechet_distance(x[i], y[j])}, 150, 150, replicates=50, seed=seed
+        )
+        spreads.append(found["x"].std(ddof=1))
+    assert 1 < np.mean(spreads) / truth < 2.5
+
+
 def test_an_interval_is_about_the_value_and_as_wide_as_its_level():
     low, high = evaluate.interval(5.0, generator().normal(9.0, 2.0, 100_000))
     assert (low + high) / 2 == pytest.approx(5.0) and (high - low) / 2 == pytest.approx(1.96 * 2.0, rel=0.01)

@@ -9,6 +9,9 @@ which is that of the mean itself, and so to first order for any smooth figure. D
 would hold every image several times: to nearest neighbours these are at distance 0, to a kernel they are pairs, and to
 a covariance fewer examples, and the figures would be of something else. Half a set has a bias of its own, so that the
 interval lies about the figure of the whole sets, and only its width comes from the halves.
+
+Between two sets of one law a distance is of second order: it is as small as sampling makes it, halves make it twice as
+large, and the interval is too wide, by two at the most.
 """
 
 from collections.abc import Callable, Mapping
