@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+PARITY := 'torch==2.14.1' 'torchvision==0.29.1' torch-fidelity prdc clean-fid pytorch-fid pytest scikit-learn
 SECONDS_PER_MODEL ?= 45
 # Large pages for large arrays: a step that allocates much faults less.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test prove check experiments notebooks small-trilemma benchmark format clean
+.PHONY: demo test prove check experiments notebooks small-trilemma benchmark parity format clean
 
 $(VENV)/made: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gen_jax needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -49,5 +50,14 @@ format: $(VENV)/made
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+# See tests/parity: everything that is claimed to equal another program, beside that program.
+parity: .venv-parity/made  ## features, files and golden numbers beside torch-fidelity, pytorch-fid and others
+	.venv-parity/bin/python -m pytest -o addopts= -q tests/parity
+
+.venv-parity/made: requirements.txt setup.cfg
+	$(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/python -m pip install --quiet --editable . $(PARITY)
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-benchmark runs build .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) .venv-benchmark .venv-parity runs build .pytest_cache .ruff_cache .mypy_cache *.egg-info
