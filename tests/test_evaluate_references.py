@@ -54,7 +54,8 @@ def test_precision_recall_density_coverage(case):
     precision, recall = found.precision, found.recall
     harmonic = 2 * precision * recall / max(precision + recall, 1e-12)
     assert (precision, recall, harmonic) == pytest.approx(
-        [expected[name] for name in ("precision", "recall", "f_score")], abs=1e-7  # of float32
+        [expected[name] for name in ("precision", "recall", "f_score")],
+        abs=1e-7,  # of float32
     )
     found = evaluate.overlap(generated, reference, neighbours=5, density_neighbours=5)
     # There borders do not belong to balls; among these features none is met.

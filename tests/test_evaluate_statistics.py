@@ -1,5 +1,6 @@
 """Sets of images, what is gathered of them in one pass, and that it depends on nothing but the images."""
 
+import dataclasses
 import tracemalloc
 
 import jax
@@ -48,9 +49,12 @@ def test_figures_do_not_depend_on_the_number_of_devices(net, reference, count, m
     devices = jax.local_devices()[:count]
     assert len(devices) == count
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
-    features, _ = evaluate.features._compute(net.compute, net.weights, net._placed(pictures(45), 48))
-    assert len(features.sharding.device_set) == count
-    assert values(evaluate.summarise(pictures(45), net), reference) == pytest.approx(expected, abs=1e-4)
+    seen = []
+    spied = dataclasses.replace(
+        net, prepare=lambda images: jax.debug.inspect_array_sharding(images, callback=seen.append) or images
+    )
+    assert values(evaluate.summarise(pictures(45), spied), reference) == pytest.approx(expected, abs=1e-4)
+    assert all(len(sharding.device_set) == count for sharding in seen) and seen
 
 
 def test_figures_do_not_depend_on_the_order(net, reference):

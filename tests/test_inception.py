@@ -84,38 +84,50 @@ def test_resize_equals_its_definition():
     np.testing.assert_array_equal(prepare(jnp.asarray(own)), (own.astype(np.float32) - 128) / 128)
 
 
-def mesh(devices):
-    return jax.make_mesh((devices,), ("data",), devices=jax.devices()[:devices])
-
-
-def agree(net, taps, counts, devices):
+def agree(net, taps, counts, devices, monkeypatch):
+    everything = jax.local_devices()
     images = pictures("grey", max(counts))
-    expected = net.extract(images, taps, batch_size=8)
-    for tap, values in expected.items():
-        assert values.shape == (max(counts), WIDTHS[tap]) and np.abs(values - values[0]).max() > 0.1
-    for number in devices:
-        for count in counts:
-            found = net.extract(images[:count], taps, batch_size=count, mesh=mesh(number))
-            for tap in taps:
-                assert np.abs(found[tap] - expected[tap][:count]).max() < 1e-4, (number, count, tap)
-
-
-def test_features_depend_on_neither_devices_nor_batches(net):
-    agree(net, ("64",), (1, 7), (1, 2, 4, 8))
+    for tap in taps:
+        network = net.feature_network(tap)
+        expected, probabilities = network.extract(images, 8)
+        assert expected.shape == (max(counts), WIDTHS[tap]) and np.abs(expected - expected[0]).max() > 0.1
+        for number in devices:
+            monkeypatch.setattr(jax, "local_devices", lambda number=number: everything[:number])
+            for count in counts:
+                found = network.extract(images[:count], count)
+                assert np.abs(found[0] - expected[:count]).max() < 1e-4, (number, count, tap)
+                assert np.abs(found[1] - probabilities[:count]).max() < 1e-4, (number, count, tap)
 
 
 @pytest.mark.slow
-def test_all_features_depend_on_neither_devices_nor_batches(net):
-    agree(net, ("64", "192", "768", "2048", "logits_unbiased"), (1, 7, 64), (1, 2, 4, 8))
+def test_features_depend_on_neither_devices_nor_batches(net, monkeypatch):
+    agree(net, ("2048", "64"), (1, 7, 64), (1, 2, 4, 8), monkeypatch)
 
 
 def test_features_stay_where_their_images_are(net):
-    sharding = jax.sharding.NamedSharding(mesh(2), jax.sharding.PartitionSpec("data"))
-    found = net.place(jax.sharding.NamedSharding(mesh(2), jax.sharding.PartitionSpec())).features(
-        jax.device_put(pictures("small", 2), sharding), ("64",)
-    )["64"]
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+    sharding, everywhere = (
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in (("data",), ())
+    )
+    params, buffers = jax.device_put((net.params, net.buffers), everywhere)
+    placed = dataclasses.replace(net, params=params, buffers=buffers)
+    found = placed.features(jax.device_put(pictures("small", 2), sharding), ("64",))["64"]
     assert found.sharding.is_equivalent_to(sharding, 2)
     assert {shard.data.shape for shard in found.addressable_shards} == {(1, 64)}
+    np.testing.assert_allclose(found, net.features(pictures("small", 2), ("64",))["64"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_rulers_network(net):
+    network = net.feature_network()
+    assert (network.name, network.hash, network.resize) == ("inception-0000", "0" * 16, "TF1 bilinear to 299")
+    assert dataclasses.replace(net, is_reference=True).feature_network().name == "inception"
+    assert dataclasses.replace(net, is_reference=True).feature_network("768").name == "inception-768"
+    features, probabilities = network.extract(pictures("small", 1), 1)
+    expected = net.features(pictures("small", 1))
+    np.testing.assert_allclose(features, expected["2048"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(probabilities, jax.nn.softmax(expected["logits_unbiased"]), atol=1e-6)
+    with pytest.raises(ValueError, match="taps of Inception are"):
+        net.feature_network("pool3")
 
 
 def test_features_inside_a_program_with_weights_as_arguments(net):
@@ -144,4 +156,3 @@ def test_what_is_refused(net):
         net.features(pictures("small"), ("pool3",))
     with pytest.raises(ValueError, match="not trained"):
         inception_network().apply(net.params, net.buffers, prepare(jnp.asarray(pictures("small"))), ("64",), train=True)
-    assert net.extract(pictures("small")[:0], ("64",))["64"].shape == (0, 64)

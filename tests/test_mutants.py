@@ -75,7 +75,7 @@ MUTANTS = {
     ),
     "9: the padding of the last batch is counted": Mutant(
         "evaluate/features.py", "padded = -(-size // len(devices)) * len(devices)",
-        "images = np.pad(images, [(0, size - len(images))] + [(0, 0)] * 3)\n        padded = len(images)",
+        "images = np.pad(images, [(0, -len(images) % len(devices))] + [(0, 0)] * 3)\n        padded = len(images)",
         "test_evaluate_statistics.py", "batch_or_its_padding",
     ),
     "9: the last batch is dropped": Mutant(

@@ -30,6 +30,7 @@ from gen_jax.evaluate.features import (
 )
 from gen_jax.evaluate.frechet import frechet_distance
 from gen_jax.evaluate.images import ImageSet, from_array, from_folder, from_source, open_images
+from gen_jax.evaluate.inception import Inception, load_inception
 from gen_jax.evaluate.inception_score import classifier_score
 from gen_jax.evaluate.kid import kernel_distance
 from gen_jax.evaluate.measure import METRICS, STREAMING, Figure, Settings, measure
@@ -48,6 +49,7 @@ __all__ = [
     "FeatureNetwork",
     "Figure",
     "ImageSet",
+    "Inception",
     "Memorisation",
     "Mixture",
     "Modes",
@@ -70,6 +72,7 @@ __all__ = [
     "interval",
     "kernel_distance",
     "load_feature_network",
+    "load_inception",
     "load_statistics",
     "measure",
     "memorisation",

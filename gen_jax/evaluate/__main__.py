@@ -114,9 +114,9 @@ class _Reading:
             if source is not None:
                 own = evaluate.load_feature_network(source.name, source.shape, source.classes)
                 saved = own.name if own.name != "random" else ""
-            name = saved or "inception"
+            name = saved.split("-")[0] or "inception"
         if name == "inception":
-            return evaluate.load_inception(self.command.inception_weights or None)
+            return evaluate.load_inception(self.command.inception_weights or None).feature_network()
         if name.endswith(".safetensors"):
             return evaluate.read_feature_network(name, Path(name).stem)
         return evaluate.named_feature_network(name, channels=self._channels(reference))

@@ -48,7 +48,7 @@ class FeatureNetwork:
     has_probabilities: bool
     """Whether it was trained on classes."""
     compute: Compute = dataclasses.field(repr=False, compare=False)
-    """From weights and uint8 ``[B, H, W, C]`` to features ``[B, F]`` and class probabilities ``[B, K]`` or None; a pure
+    """From weights and what ``prepare`` gives to features ``[B, F]`` and class probabilities ``[B, K]`` or None; a pure
     function, each example independent of its batch-mates.
     """
     weights: Tree = dataclasses.field(repr=False, compare=False)
@@ -56,6 +56,13 @@ class FeatureNetwork:
     """How it brings images to the size that it sees."""
     batch_size: int = 500
     """Images at a time, where nothing else is asked for."""
+    prepare: Callable[[jax.Array], jax.Array] = dataclasses.field(
+        default=lambda images: images, repr=False, compare=False
+    )
+    """From uint8 ``[B, H, W, C]`` to what ``compute`` takes, in a program of its own: a network that resizes is
+    compiled once, and not again for every size of images.
+    """
+    _copies: dict[Any, Tree] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     def extract(self, images: np.ndarray, batch_size: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Features float32 ``[N, F]`` and class probabilities float32 ``[N, K]``, or None, of uint8 ``images``.
@@ -74,20 +81,22 @@ class FeatureNetwork:
         """Starts on at most ``size`` images, padded to that so that one program serves all batches, and split over
         this process's devices; what comes back waits for the features.
         """
-        features, probabilities = _compute(self.compute, self.weights, self._placed(images, size))
+        devices = tuple(jax.local_devices())
+        mesh = jax.make_mesh((len(devices),), ("data",), (jax.sharding.AxisType.Auto,), devices=devices)
+        everywhere, parted = (
+            jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in ((), ("data",))
+        )
+        if devices not in self._copies:
+            self._copies[devices] = jax.device_put(self.weights, everywhere)
+        padded = -(-size // len(devices)) * len(devices)
+        whole = jax.device_put(np.pad(images, [(0, padded - len(images))] + [(0, 0)] * 3), parted)
+        features, probabilities = _compute(self.compute, self._copies[devices], _prepare(self.prepare, whole))
 
         def result() -> tuple[np.ndarray, np.ndarray | None]:
             kept = np.asarray(features)[: len(images)]
             return kept, None if probabilities is None else np.asarray(probabilities)[: len(images)]
 
         return result
-
-    def _placed(self, images: np.ndarray, size: int) -> jax.Array:
-        devices = jax.local_devices()
-        padded = -(-size // len(devices)) * len(devices)
-        whole = np.pad(images, [(0, padded - len(images))] + [(0, 0)] * 3)
-        mesh = jax.make_mesh((len(devices),), ("data",), (jax.sharding.AxisType.Auto,), devices=devices)
-        return jax.device_put(whole, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
 
     def check(self, images: np.ndarray) -> None:
         """A ValueError of one line if these are no images that the network takes."""
@@ -100,6 +109,7 @@ class FeatureNetwork:
             )
 
 
+_prepare = jax.jit(lambda prepare, images: prepare(images), static_argnums=0)
 _compute = jax.jit(lambda compute, weights, images: compute(weights, images), static_argnums=0)
 
 

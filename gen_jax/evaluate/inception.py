@@ -28,7 +28,7 @@ import safetensors
 import safetensors.numpy
 
 from gen_jax.evaluate.download import download
-from gen_jax.evaluate.features import weights_hash
+from gen_jax.evaluate.features import FeatureNetwork, weights_hash
 from gen_jax.evaluate.inception_weights import (
     SHA256,
     SIZE,
@@ -61,11 +61,6 @@ class Inception:
         """Width of the features of each tap."""
         return dict(WIDTHS)
 
-    @property
-    def metric(self) -> str:
-        """Name of the Frechet distance in the last features: ``FID`` in the published weights alone."""
-        return "FID" if self.is_reference else "FD-inception"
-
     def features(
         self, images: np.ndarray | jax.Array, taps: tuple[str, ...] = ("2048", "logits_unbiased")
     ) -> dict[str, jax.Array]:
@@ -84,41 +79,31 @@ class Inception:
         # In two programs, of which the long one is the same for all shapes of images.
         return _features(inception_network(), self.params, self.buffers, _prepare(images), tuple(taps))
 
-    def extract(
-        self,
-        images: np.ndarray,
-        taps: tuple[str, ...] = ("2048", "logits_unbiased"),
-        *,
-        batch_size: int = 64,
-        mesh: jax.sharding.Mesh | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Features of any number of images, on the host; the last batch is padded.
+    def feature_network(self, tap: str = "2048") -> FeatureNetwork:
+        """The ruler's network: features of one tap, and class probabilities of ``logits_unbiased``.
 
-        Args:
-          images: uint8 ``[N, H, W, C]``, see :meth:`features`.
-          taps: names out of ``widths``.
-          batch_size: images per call, over all devices; rounded up to a multiple of their number.
-          mesh: devices, whose first axis shares each batch; the default device without.
+        Only the last features in the published weights are called ``inception``, and a distance in them an FID.
         """
-        net, place = self, jnp.asarray
-        if mesh is not None:
-            specification = jax.sharding.PartitionSpec
-            net = self.place(jax.sharding.NamedSharding(mesh, specification()))
-            sharding = jax.sharding.NamedSharding(mesh, specification(mesh.axis_names[0]))
-            place = functools.partial(jax.device_put, device=sharding)
-            batch_size = -(-batch_size // mesh.size) * mesh.size
-        found: dict[str, list[np.ndarray]] = {tap: [] for tap in taps}
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            padded = np.pad(batch, [(0, batch_size - len(batch))] + [(0, 0)] * (batch.ndim - 1))
-            for tap, values in net.features(place(padded), taps).items():
-                found[tap].append(np.asarray(values)[: len(batch)])
-        return {tap: np.concatenate([np.zeros((0, WIDTHS[tap]), np.float32), *found[tap]]) for tap in taps}
+        if tap not in WIDTHS:
+            raise ValueError(f"taps of Inception are {', '.join(WIDTHS)}; got {tap}")
+        name = self.name if self.is_reference else f"{self.name}-{self.hash[:4]}"
+        return FeatureNetwork(
+            name if tap == "2048" else f"{name}-{tap}",
+            self.hash,
+            (1, 3),
+            True,
+            functools.partial(_tapped, tap),
+            {"params": self.params, "buffers": self.buffers},
+            resize="TF1 bilinear to 299",
+            batch_size=64,
+            prepare=prepare,
+        )
 
-    def place(self, sharding: jax.sharding.Sharding) -> "Inception":
-        """The same network with its weights on the devices of ``sharding``, before many calls with images there."""
-        params, buffers = jax.device_put((self.params, self.buffers), sharding)
-        return dataclasses.replace(self, params=params, buffers=buffers)
+
+def _tapped(tap: str, weights: Tree, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    taps = (tap, "logits_unbiased")
+    found, _ = inception_network().apply(weights["params"], weights["buffers"], x, taps)
+    return found[tap], jax.nn.softmax(found["logits_unbiased"])
 
 
 _prepare = jax.jit(prepare)
