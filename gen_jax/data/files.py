@@ -7,6 +7,7 @@ of an animation the first frame is taken; pixels of more than 8 bits are refused
 
 import io
 import pathlib
+import threading
 import warnings
 from concurrent import futures
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
+_QUIET = threading.Lock()
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
@@ -97,7 +99,7 @@ def walk(path: pathlib.Path) -> tuple[list[pathlib.Path], np.ndarray | None, int
 def _open(path: pathlib.Path, data: bytes | None = None) -> Any:
     from PIL import Image
 
-    with warnings.catch_warnings():
+    with _QUIET, warnings.catch_warnings():  # which changes what all threads see, one at a time
         warnings.simplefilter("ignore")
         return Image.open(path if data is None else io.BytesIO(data))
 

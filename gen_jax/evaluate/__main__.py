@@ -18,8 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gen_jax import cli, data, evaluate
+from gen_jax import cli, data, evaluate, ruler
 from gen_jax.evaluate import FeatureNetwork, Provenance, Statistics
+from gen_jax.evaluate.card import to_dict
+from gen_jax.run import load
 
 USAGE = "expected: python -m gen_jax.evaluate A B --metrics fid,prdc [--help]"
 
@@ -69,9 +71,6 @@ class Command:
 
 def measure(sides: Sequence[str], command: Command) -> None:
     """Measures, prints and writes."""
-    from gen_jax import ruler
-    from gen_jax.evaluate.card import to_dict
-
     metrics = _metrics(command)
     settings = evaluate.Settings(
         command.neighbours, command.density_neighbours, command.splits, command.subsets, command.subset_size
@@ -125,14 +124,10 @@ class _Reading:
         self, text: str, network: FeatureNetwork, number: int, *, like: int = 50_000
     ) -> tuple[Statistics, Provenance]:
         """Statistics of A or B, and what is known of the model behind it."""
-        from gen_jax import ruler
-
         if text.endswith(".safetensors"):
             return evaluate.load_statistics(text), evaluate.Provenance()
         origin = evaluate.Provenance()
         if (Path(text) / "config.json").is_file():
-            from gen_jax.run import load
-
             run = load(text, raw=self.command.raw)
             images = ruler.samples(run, number or like, seed=self.command.seed)
             origin = ruler.provenance(run, weights="raw" if self.command.raw else "EMA", seed=self.command.seed)
