@@ -158,6 +158,15 @@ def test_published_weights_are_kept(cache, published):
         load_inception()
 
 
+def test_what_is_put_by_hand_is_what_was_published(cache, file):
+    cache.mkdir(parents=True)
+    by_hand = cache / "pt_inception-2015-12-05-6726825d.pth"
+    for content in (file.read_bytes(), b"<!DOCTYPE html>"):
+        by_hand.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"6726825d\.pth: expected a file with SHA-256 {SHA256}, got [0-9a-f]+; "):
+            load_inception()
+
+
 def test_published_weights_are_fetched_once(cache, published, monkeypatch):
     monkeypatch.setattr(module, "download", download)
     with served(published.parent) as address:

@@ -127,31 +127,33 @@ def load_inception(path: str | pathlib.Path | None = None, *, url: str = URL) ->
     """
     given = path or os.environ.get(VARIABLE)
     if given:
-        return _read(pathlib.Path(given))
+        return _read(pathlib.Path(given).expanduser())
     cached = _cache() / "inception-2015-12-05.safetensors"
     if cached.is_file():
         return _read(cached)
     by_hand = _cache() / URL.rpartition("/")[2]
     if by_hand.is_file():
-        return _read(by_hand)
-    return _read(download(url, by_hand, sha256=SHA256, size=SIZE))
+        return _read(by_hand, SHA256)
+    return _read(download(url, by_hand, sha256=SHA256, size=SIZE), SHA256)
 
 
 def _cache() -> pathlib.Path:
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "gen_jax"
 
 
-def _read(path: pathlib.Path) -> Inception:
+def _read(path: pathlib.Path, sha256: str = "") -> Inception:
     try:
         with open(path, "rb") as file:
             is_torch = file.read(2) in (b"PK", b"\x80\x02")
             file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest() if is_torch else ""
+            digest = hashlib.file_digest(file, "sha256").hexdigest() if is_torch or sha256 else ""
     except OSError as error:
         raise OSError(
             f"{path}: expected weights of Inception ({error.strerror}); fetch {URL} ({SIZE:,} bytes, SHA-256 {SHA256}) "
             f"and put it there or at {_cache() / URL.rpartition('/')[2]}"
         ) from None
+    if sha256 and digest != sha256:
+        raise ValueError(f"{path}: expected a file with SHA-256 {sha256}, got {digest}; delete it, or fetch {URL}")
     if not is_torch:
         return _read_safetensors(path)
     params, buffers = weights_from_state(read_torch_file(path), str(path))

@@ -18,19 +18,19 @@ def as_torch(state):
     return tensors
 
 
-def torch_fidelity_network(state, dtype="float32"):
-    """torch-fidelity's feature extractor, which reads its weights from a file."""
+def torch_fidelity_network(state, dtype=torch.float32):
+    """torch-fidelity's feature extractor, which reads its weights from a file.
+
+    Its own option for the type is passed over: in version 0.4.0 "float64" means float32.
+    """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "inception.pth"
         torch.save(as_torch(state), path)
-        return FeatureExtractorInceptionV3(
-            "inception-v3-compat",
-            list(TAPS),
-            feature_extractor_weights_path=str(path),
-            feature_extractor_internal_dtype=dtype,
-        )
+        net = FeatureExtractorInceptionV3("inception-v3-compat", list(TAPS), feature_extractor_weights_path=str(path))
+    net.feature_extractor_internal_dtype = dtype
+    return net.to(dtype)
 
 
 def torch_fidelity_features(network, images):
