@@ -84,12 +84,12 @@ def main(folder="/usr/share/datasets/fashion-mnist", count="256"):
         place = pathlib.Path(scratch)
         sets = [through_files(x, place / str(i)) for i, x in enumerate(read_images(folder, int(count)))]
         torch.save(references.as_torch(state), place / "inception.pth")
-        net = load_inception(place / "inception.pth")
+        net = load_inception(place / "inception.pth").feature_network()
     fidelity, other = references.torch_fidelity_network(state), references.pytorch_fid_network(state)
     ways = {
-        "gen_jax": (lambda x: net.extract(x, ("2048",), batch_size=32)["2048"], frechet_distance),
+        "gen_jax": (lambda x: net.extract(x, 32)[0], frechet_distance),
         "gen_jax features, torch-fidelity distance": (
-            lambda x: net.extract(x, ("2048",), batch_size=32)["2048"],
+            lambda x: net.extract(x, 32)[0],
             fidelity_distance,
         ),
         "torch-fidelity": (lambda x: references.torch_fidelity_features(fidelity, x)["2048"], fidelity_distance),
