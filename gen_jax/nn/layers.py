@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+BY_INPUTS = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # up to 1 / sqrt(inputs), as in PyTorch
 WEIGHTS = nnx.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 ZERO = nnx.initializers.zeros_init()
 
