@@ -2,15 +2,15 @@
 
 Kingma, Salimans, Poole and Ho 2021, arXiv 2107.00630 (appendix B), and their code.
 
-    input      z, sin(2^(n + 1) pi z), cos(2^(n + 1) pi z)  for n = 6, 7: they tell the last bits of a pixel apart    (1)
+    input      z, sin(2^(n + 1) pi z), cos(2^(n + 1) pi z)  for n = 6, 7: they tell the last bits apart         (1)
     order      of :mod:`gen_jax.nn.ladder` with one level: 32 blocks, block, attention, block, 33 blocks
     block      of :mod:`gen_jax.nn.residual`, shifted by the condition without a bias, from zero
-    condition  silu(W silu(W (sinusoids of 1000 t, c)))                                                              (2)
-    output     z + convolution of what the last block leaves                                                         (3)
+    condition  silu(W silu(W (sinusoids of 1000 t, c)))                                                         (2)
+    output     z + convolution of what the last block leaves                                                    (3)
 
-In (2) c is a one-hot vector of the class, zero for no label. Without classes it is one number that is always zero, as the
-authors have it; their 30,578,179 parameters at base 128, and 122,137,603 at 256, count its weights. The last convolutions
-of blocks, of attention and of the network start at zero: then the network says that z is all noise.
+In (2) c is a one-hot vector of the class, zero for no label. Without classes it is one number that is always zero, as
+the authors have it; their 30,578,179 parameters at base 128, and 122,137,603 at 256, count its weights. The last
+convolutions of blocks, of attention and of the network start at zero: then the network says that z is all noise.
 """
 
 import math
