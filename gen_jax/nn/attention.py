@@ -6,7 +6,10 @@ Vaswani et al. 2017 (arXiv:1706.03762); over images, after group normalisation, 
     y = gain (x + W_o concat over heads of softmax(q k^T / sqrt c) v),   q, k, v = W norm(x),   c = C / heads  (1)
 """
 
+import math
+
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from gen_jax.nn.layers import WEIGHTS, ZERO, GroupNorm
@@ -51,6 +54,17 @@ class Attention(nnx.Module):
 
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, heads: int) -> jax.Array:
-    """Attention of ``[B, T, C]`` to ``[B, S, C]``, its logits and their softmax in float32: ``[B, T, C]``."""
-    query, key, value = (a.reshape(*a.shape[:-1], heads, a.shape[-1] // heads) for a in (query, key, value))
-    return jax.nn.dot_product_attention(query, key, value).reshape(*query.shape[:2], -1)
+    """Attention of ``[B, T, C]`` to ``[B, S, C]``, its logits and their softmax in float32: ``[B, T, C]``.
+
+    Heads are more of a batch: on a CPU, forth and back, this takes half to three quarters of the time of
+    ``jax.nn.dot_product_attention``.
+    """
+    batch, _, width = query.shape
+    c = width // heads
+
+    def split(a: jax.Array) -> jax.Array:
+        return a.reshape(batch, -1, heads, c).swapaxes(1, 2).reshape(batch * heads, -1, c)
+
+    logits = jnp.einsum("bqc,bkc->bqk", split(query), split(key), preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(logits / math.sqrt(c)).astype(value.dtype)
+    return (weights @ split(value)).reshape(batch, heads, -1, c).swapaxes(1, 2).reshape(query.shape)
