@@ -1,4 +1,4 @@
-"""Random weights for Ho's U-Net, the same for whoever asks by diffusers' names: what that and ours are both given.
+"""Random weights for U-Nets, the same for whoever asks by diffusers' names: what that and ours are both given.
 
 Kernels are He normal, so that activations keep their size; scales and biases are such that every one of them matters.
 """
@@ -8,24 +8,35 @@ import re
 
 import numpy as np
 
-PARTS = [
+SHAPES = {"ddpm": (32, 32, 3), "adm": (16, 16, 3), "ncsnpp": (16, 16, 3)}  # by the name in tests/golden
+
+PARTS = [  # a pattern in our names, and what diffusers has instead
+    (r"^net\.", ""),
+    (r"^feeds\.(\d+)\.conv", r"down_blocks.\1.skip_conv"),
+    (r"^head\.levels\.1\.norm", "conv_norm_out"),  # of two levels the last
+    (r"^head\.levels\.1\.conv", "conv_out"),
+    (r"^head\.levels\.(\d+)\.norm", r"up_blocks.\1.skip_norm"),
+    (r"^head\.levels\.(\d+)\.conv", r"up_blocks.\1.skip_conv"),
+    (r"^condition\.features\.frequency", "time_proj.weight"),
+    (r"^condition\.table", "class_embedding.weight"),
+    (r"^(condition|embedding)\.first", "time_embedding.linear_1"),
+    (r"^(condition|embedding)\.second", "time_embedding.linear_2"),
     (r"descent\.stages\.(\d+)\.(\d+)\.block", r"down_blocks.\1.resnets.\2"),
     (r"descent\.stages\.(\d+)\.(\d+)\.attention", r"down_blocks.\1.attentions.\2"),
-    (r"descent\.shrink\.(\d+)", r"down_blocks.\1.downsamplers.0"),
+    (r"descent\.shrink\.(\d+)", r"down_blocks.\1.{down}"),
     (r"descent\.middle\.(\d+)\.block", r"mid_block.resnets.\1"),
     (r"descent\.middle\.(\d+)\.attention", r"mid_block.attentions.\1"),
     (r"ascent\.stages\.(\d+)\.(\d+)\.block", r"up_blocks.\1.resnets.\2"),
     (r"ascent\.stages\.(\d+)\.(\d+)\.attention", r"up_blocks.\1.attentions.\2"),
-    (r"ascent\.grow\.(\d+)", r"up_blocks.\1.upsamplers.0"),
-    (r"embedding\.first", "time_embedding.linear_1"),
-    (r"embedding\.second", "time_embedding.linear_2"),
+    (r"ascent\.grow\.(\d+)", r"up_blocks.\1.{up}"),
     (r"^stem", "conv_in"),
     (r"^norm", "conv_norm_out"),
     (r"^output", "conv_out"),
     (r"\.norm_in\.", ".norm1."),
     (r"\.conv_in\.", ".conv1."),
     (r"\.shift\.", ".time_emb_proj."),
-    (r"\.norm_out\.", ".norm2."),
+    (r"\.norm_out\.style\.", ".time_emb_proj."),
+    (r"\.norm_out\.(norm\.)?", ".norm2."),
     (r"\.conv_out\.", ".conv2."),
     (r"\.shortcut\.", ".conv_shortcut."),
     (r"(attentions\.\d+)\.norm\.", r"\1.group_norm."),
@@ -37,11 +48,17 @@ PARTS = [
 ]
 
 
-def diffusers_name(path):
-    """Of the parameter at ``path`` in ours, such as ``descent.stages.0.1.block.conv_in.kernel``."""
+def diffusers_name(path, *, skips):
+    """Of the parameter at ``path`` in ours, such as ``descent.stages.0.1.block.conv_in.kernel``.
+
+    diffusers has other names between levels where these meet the image again (``skips``).
+    """
     for ours, theirs in PARTS:
         path = re.sub(ours, theirs, path)
-    return path
+    if not skips:
+        return path.format(down="downsamplers.0", up="upsamplers.0")
+    path = re.sub(r"(up_blocks\.\d+\.attentions)\.\d+", r"\1.0", path)  # the only one of its level
+    return path.format(down="resnet_down", up="resnet_up")
 
 
 def generator(name):
@@ -60,6 +77,6 @@ def values(name, shape):
     return (0.2 * draw.standard_normal(shape)).astype(np.float32)
 
 
-def inputs():
-    """Noise float32 ``[2, 32, 32, 3]`` and times ``[2]``."""
-    return generator("inputs").standard_normal((2, 32, 32, 3), np.float32), np.array([3.0, 710.0], np.float32)
+def inputs(case):
+    """Noise float32 ``[2, *SHAPES[case]]`` and times ``[2]``."""
+    return generator("inputs").standard_normal((2, *SHAPES[case]), np.float32), np.array([3.0, 710.0], np.float32)

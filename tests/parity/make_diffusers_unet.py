@@ -1,7 +1,8 @@
 """Writes tests/golden/diffusers_unet.npz: what diffusers' U-Net makes of ``tests.unet_weights``.
 
-``python -m tests.parity.make_diffusers_unet``, in an environment with diffusers. The configuration is that of
-google/ddpm-cifar10-32.
+``python -m tests.parity.make_diffusers_unet``, in an environment with diffusers (0.42) and PyTorch. The
+configurations are that of google/ddpm-cifar10-32, and small ones of the kinds of openai/diffusers-cd_imagenet64_l2
+(ADM) and of google/ncsnpp-celebahq-256.
 """
 
 import pathlib
@@ -10,36 +11,62 @@ import numpy as np
 import torch
 from diffusers import UNet2DModel
 
-from tests.unet_weights import inputs, values
+from tests.unet_weights import SHAPES, inputs, values
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "diffusers_unet.npz"
+CASES = {
+    "ddpm": {
+        "layers_per_block": 2,
+        "block_out_channels": (128, 256, 256, 256),
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        "downsample_padding": 0,
+        "flip_sin_to_cos": False,
+        "freq_shift": 1,
+        "norm_eps": 1e-6,
+        "attention_head_dim": None,
+    },
+    "adm": {
+        "layers_per_block": 1,
+        "block_out_channels": (128, 256),
+        "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        "downsample_type": "resnet",
+        "upsample_type": "resnet",
+        "resnet_time_scale_shift": "scale_shift",
+        "attention_head_dim": 64,
+        "attn_norm_num_groups": 32,
+        "num_class_embeds": 10,
+        "norm_eps": 1e-5,
+    },
+    "ncsnpp": {
+        "layers_per_block": 1,
+        "block_out_channels": (64, 128),
+        "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D"),
+        "up_block_types": ("AttnSkipUpBlock2D", "SkipUpBlock2D"),
+        "time_embedding_type": "fourier",
+        "mid_block_scale_factor": 2**0.5,
+        "norm_num_groups": None,
+        "norm_eps": 1e-6,
+        "attention_head_dim": None,
+    },
+}
 
 
 def main():
-    net = UNet2DModel(
-        sample_size=32,
-        in_channels=3,
-        out_channels=3,
-        layers_per_block=2,
-        block_out_channels=(128, 256, 256, 256),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-        downsample_padding=0,
-        flip_sin_to_cos=False,
-        freq_shift=1,
-        norm_eps=1e-6,
-        norm_num_groups=32,
-        attention_head_dim=None,
-        act_fn="silu",
-    )
-    state = {name: torch.from_numpy(values(name, tuple(value.shape))) for name, value in net.state_dict().items()}
-    net.load_state_dict(state)
-    net.eval()
-    x, t = inputs()
-    with torch.no_grad():
-        output = net(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(t)).sample
-    np.savez(GOLDEN, names=sorted(state), output=output.numpy().transpose(0, 2, 3, 1))
-    print(output.std().item())
+    found = {}
+    for case, options in CASES.items():
+        net = UNet2DModel(sample_size=SHAPES[case][0], in_channels=3, out_channels=3, act_fn="silu", **options)
+        state = {name: torch.from_numpy(values(name, tuple(value.shape))) for name, value in net.state_dict().items()}
+        net.load_state_dict(state)
+        net.eval()
+        x, t = inputs(case)
+        label = torch.tensor([7, 2]) if "num_class_embeds" in options else None
+        with torch.no_grad():
+            output = net(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(t), label).sample
+        found[f"{case}/names"] = sorted(state)
+        found[f"{case}/output"] = output.numpy().transpose(0, 2, 3, 1)
+    np.savez_compressed(GOLDEN, **found)
 
 
 if __name__ == "__main__":
