@@ -4,7 +4,7 @@ Peebles and Xie 2023, arXiv 2212.09748 (DiT with adaLN-Zero); on patches, Dosovi
 A token h for each patch of ``patch^2`` pixels, to which its place is added, goes through blocks of
 
     h <- h + g_1 attention(norm(h) (1 + a_1) + b_1),   h <- h + g_2 mlp(norm(h) (1 + a_2) + b_2)               (1)
-    a_1, b_1, g_1, a_2, b_2, g_2 = W silu(condition),  from zero: a block starts as the identity               (2)
+    b_1, a_1, g_1, b_2, a_2, g_2 = W silu(condition),  from zero: a block starts as the identity               (2)
     condition = W silu(W features(t)) + class row,  256 features, cosines first                                (3)
     place of row y and column x:  sines, then cosines, of x f_i, then of y f_i,   f_i = 1e-4^(4 i / width)     (4)
 
@@ -92,7 +92,7 @@ class DiT(nnx.Module):
         h = h + jnp.asarray(places(self.grid, h.shape[-1]), h.dtype)
         for block in self.blocks:
             h = block(h, condition)
-        a, b = self.last(condition)
+        b, a = self.last(condition)
         h = self.output(modulated(h, a, b))
         return depth_to_space(h.reshape(x.shape[0], self.grid, self.grid, -1), self.patch)
 
@@ -118,7 +118,7 @@ class DiTBlock(nnx.Module):
 
     def __call__(self, h: jax.Array, condition: jax.Array) -> jax.Array:
         """``h [B, tokens, width]``, the activated condition ``[B, width]``."""
-        a1, b1, g1, a2, b2, g2 = self.modulation(condition)
+        b1, a1, g1, b2, a2, g2 = self.modulation(condition)  # the authors' order
         x = modulated(h, a1, b1)
         h = h + g1 * self.mix(attend(self.query(x), self.key(x), self.value(x), self.heads))
         x = modulated(h, a2, b2)

@@ -1,4 +1,4 @@
-"""Random weights for U-Nets, the same for whoever asks by diffusers' names: what that and ours are both given.
+"""Random weights for networks, the same for whoever asks by diffusers' names: what that and ours are both given.
 
 Kernels are He normal, so that activations keep their size; scales and biases are such that every one of them matters.
 """
@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-SHAPES = {"ddpm": (32, 32, 3), "adm": (16, 16, 3), "ncsnpp": (16, 16, 3)}  # by the name in tests/golden
+SHAPES = {"ddpm": (32, 32, 3), "adm": (16, 16, 3), "ncsnpp": (16, 16, 3), "dit": (8, 8, 4)}  # of images
 
 PARTS = [  # a pattern in our names, and what diffusers has instead
     (r"^net\.", ""),
@@ -59,6 +59,35 @@ def diffusers_name(path, *, skips):
         return path.format(down="downsamplers.0", up="upsamplers.0")
     path = re.sub(r"(up_blocks\.\d+\.attentions)\.\d+", r"\1.0", path)  # the only one of its level
     return path.format(down="resnet_down", up="resnet_up")
+
+
+DIT_PARTS = [  # as above
+    (r"^stem", "pos_embed.proj"),
+    (r"^first", "transformer_blocks.0.norm1.emb.timestep_embedder.linear_1"),
+    (r"^second", "transformer_blocks.0.norm1.emb.timestep_embedder.linear_2"),
+    (r"^table", "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight"),
+    (r"^blocks\.", "transformer_blocks."),
+    (r"\.modulation\.linear", ".norm1.linear"),
+    (r"\.(query|key|value)\.", lambda found: f".attn1.to_{found[1][0]}."),
+    (r"\.mix\.", ".attn1.to_out.0."),
+    (r"\.up\.", ".ff.net.0.proj."),
+    (r"\.down\.", ".ff.net.2."),
+    (r"^last\.linear", "proj_out_1"),
+    (r"^output", "proj_out_2"),
+    (r"kernel$", "weight"),
+]
+
+
+def diffusers_dit_name(path):
+    """As :func:`diffusers_name`; the embedding of which it has a copy in every block is that of the first."""
+    for ours, theirs in DIT_PARTS:
+        path = re.sub(ours, theirs, path)
+    return path
+
+
+def shared(name):
+    """The name whose values the one of that name has."""
+    return re.sub(r"blocks\.\d+\.norm1\.emb\.", "blocks.0.norm1.emb.", name)
 
 
 def generator(name):

@@ -1,19 +1,20 @@
-"""Writes tests/golden/diffusers_unet.npz: what diffusers' U-Net makes of ``tests.unet_weights``.
+"""Writes tests/golden/diffusers.npz: what diffusers' networks make of ``tests.diffusers_weights``.
 
-``python -m tests.parity.make_diffusers_unet``, in an environment with diffusers (0.42) and PyTorch. The
+``python -m tests.parity.make_diffusers``, in an environment with diffusers (0.42) and PyTorch. The
 configurations are that of google/ddpm-cifar10-32, and small ones of the kinds of openai/diffusers-cd_imagenet64_l2
-(ADM) and of google/ncsnpp-celebahq-256.
+(ADM), of google/ncsnpp-celebahq-256 and of facebook/DiT-XL-2-256. The last is at time 0, since diffusers has other
+frequencies than the authors.
 """
 
 import pathlib
 
 import numpy as np
 import torch
-from diffusers import UNet2DModel
+from diffusers import DiTTransformer2DModel, UNet2DModel
 
-from tests.unet_weights import SHAPES, inputs, values
+from tests.diffusers_weights import SHAPES, inputs, shared, values
 
-GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "diffusers_unet.npz"
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "diffusers.npz"
 CASES = {
     "ddpm": {
         "layers_per_block": 2,
@@ -53,19 +54,38 @@ CASES = {
 }
 
 
+DIT = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 8,
+    "in_channels": 4,
+    "out_channels": 8,
+    "num_layers": 2,
+    "sample_size": 8,
+    "patch_size": 2,
+    "num_embeds_ada_norm": 10,
+    "norm_eps": 1e-6,
+}
+
+
+def run(net, case, t, label):
+    """Names of the parameters, and the output."""
+    shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    net.load_state_dict({name: torch.from_numpy(values(shared(name), shape)) for name, shape in shapes.items()})
+    net.eval()
+    x = torch.from_numpy(inputs(case)[0].transpose(0, 3, 1, 2).copy())
+    with torch.no_grad():
+        output = net(x, timestep=torch.from_numpy(t), class_labels=label).sample
+    names = sorted({shared(name) for name in shapes})
+    return {f"{case}/names": names, f"{case}/output": output.numpy().transpose(0, 2, 3, 1)}
+
+
 def main():
     found = {}
+    label = torch.tensor([7, 2])
     for case, options in CASES.items():
         net = UNet2DModel(sample_size=SHAPES[case][0], in_channels=3, out_channels=3, act_fn="silu", **options)
-        state = {name: torch.from_numpy(values(name, tuple(value.shape))) for name, value in net.state_dict().items()}
-        net.load_state_dict(state)
-        net.eval()
-        x, t = inputs(case)
-        label = torch.tensor([7, 2]) if "num_class_embeds" in options else None
-        with torch.no_grad():
-            output = net(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(t), label).sample
-        found[f"{case}/names"] = sorted(state)
-        found[f"{case}/output"] = output.numpy().transpose(0, 2, 3, 1)
+        found |= run(net, case, inputs(case)[1], label if "num_class_embeds" in options else None)
+    found |= run(DiTTransformer2DModel(**DIT), "dit", np.zeros(2, np.float32), label)
     np.savez_compressed(GOLDEN, **found)
 
 
