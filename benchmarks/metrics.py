@@ -5,8 +5,8 @@
 Two folders of PNG files of 32x32 pixels are measured by both, in Inception with the same random weights: decoding,
 resizing, features, statistics and distances. Both must first find the same numbers. Ours is timed after its first call,
 which compiles (said apart); torch-fidelity builds its network inside every call, which is timed and taken off. Then the
-Frechet distance alone, of two covariances at 2,048 features, against a matrix root of scipy's, which is what pytorch-fid
-and others take, and against torch-fidelity's.
+Frechet distance alone, of two covariances at 2,048 features, against a matrix root of scipy's, which is what
+pytorch-fid and others take, and against torch-fidelity's.
 """
 
 import statistics
