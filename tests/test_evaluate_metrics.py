@@ -74,6 +74,16 @@ def test_frechet_distance_of_a_set_to_itself_is_zero(n, scale):
     assert 0 <= evaluate.frechet_distance(dead, dead) <= 1e-6 * scale**2
 
 
+@pytest.mark.parametrize("small", [1e-2, 1e-3, 1e-4])
+def test_one_large_feature_does_not_hide_small_ones(small):
+    """The squares of the products' singular values span more than float64 can tell apart."""
+    deviations = np.r_[100.0, np.full(199, small)]
+    x = deviations * generator(1).normal(size=(400, 200))
+    assert 0 <= evaluate.frechet_distance(x, x[::-1]) <= 1e-6
+    y = np.r_[0.0, np.full(199, 10 * small)] + x
+    assert evaluate.frechet_distance(x, y) == pytest.approx(199 * 100 * small**2, rel=1e-4, abs=1e-8)
+
+
 @pytest.mark.filterwarnings("ignore:a Frechet distance from")
 @pytest.mark.parametrize("seed", range(5))
 def test_frechet_distance_with_fewer_examples_than_features(seed):

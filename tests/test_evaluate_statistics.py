@@ -45,7 +45,7 @@ def test_figures_do_not_depend_on_the_batch_or_its_padding(net, reference, batch
 @pytest.mark.filterwarnings("ignore:a Frechet distance from")
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_figures_do_not_depend_on_the_number_of_devices(net, reference, count, monkeypatch):
-    expected = values(evaluate.summarise(pictures(45), net), reference)
+    expected = values(evaluate.summarise(pictures(45), net, batch_size=48), reference)  # all devices, six images each
     devices = jax.local_devices()[:count]
     assert len(devices) == count
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
@@ -53,7 +53,9 @@ def test_figures_do_not_depend_on_the_number_of_devices(net, reference, count, m
     spied = dataclasses.replace(
         net, prepare=lambda images: jax.debug.inspect_array_sharding(images, callback=seen.append) or images
     )
-    assert values(evaluate.summarise(pictures(45), spied), reference) == pytest.approx(expected, abs=1e-4)
+    assert values(evaluate.summarise(pictures(45), spied, batch_size=48), reference) == pytest.approx(
+        expected, abs=1e-4
+    )
     assert all(len(sharding.device_set) == count for sharding in seen) and seen
 
 
