@@ -74,14 +74,19 @@ def test_frechet_distance_of_a_set_to_itself_is_zero(n, scale):
     assert 0 <= evaluate.frechet_distance(dead, dead) <= 1e-6 * scale**2
 
 
-@pytest.mark.parametrize("small", [1e-2, 1e-3, 1e-4])
-def test_one_large_feature_does_not_hide_small_ones(small):
-    """The squares of the products' singular values span more than float64 can tell apart."""
-    deviations = np.r_[100.0, np.full(199, small)]
-    x = deviations * generator(1).normal(size=(400, 200))
+@pytest.mark.parametrize("small", [1e-2, 1e-4, 1e-6, 0.0])
+@pytest.mark.parametrize("shared", [True, False])
+def test_frechet_distance_where_eigenvalues_span_more_than_float64_tells_apart(small, shared):
+    """Sets that lie nearly in subspaces, of both the same one or of each its own."""
+    g = generator(1)
+    basis = np.linalg.qr(g.normal(size=(100, 100)))[0]
+    x, y = (g.normal(size=(300, 10)) @ (9 * basis[k : k + 10]) + small * g.normal(size=(300, 100)) for k in (0, 10))
+    y = y if not shared else g.normal(size=(300, 10)) @ (7 * basis[:10]) + small * g.normal(size=(300, 100))
+    a, b = ((side - side.mean(0)) / np.sqrt(299) for side in (x, y))
+    nuclear = np.linalg.svd(a @ b.T, compute_uv=False).sum()  # as C1 = a'a and C2 = b'b
+    expected = np.sum((x.mean(0) - y.mean(0)) ** 2) + np.sum(a**2) + np.sum(b**2) - 2 * nuclear
+    assert evaluate.frechet_distance(x, y) == pytest.approx(expected, rel=1e-6)
     assert 0 <= evaluate.frechet_distance(x, x[::-1]) <= 1e-6
-    y = np.r_[0.0, np.full(199, 10 * small)] + x
-    assert evaluate.frechet_distance(x, y) == pytest.approx(199 * 100 * small**2, rel=1e-4, abs=1e-8)
 
 
 @pytest.mark.filterwarnings("ignore:a Frechet distance from")

@@ -60,8 +60,9 @@ MUTANTS = {
         "return float(np.sqrt(np.linalg.eigvals(a @ b).real).sum())\n    product = a",
         "test_evaluate_metrics.py", "frechet",
     ),
-    "6: roots of what rounding has blurred": Mutant(
-        "evaluate/frechet.py", "if error <= _TOLERANCE * scale:", "if True:", "test_evaluate_metrics.py", "hide"
+    "6: the factors of a singular covariance": Mutant(
+        "evaluate/frechet.py", "product = _factor(a).T @ _factor(b)",
+        "product = np.linalg.cholesky(a).T @ np.linalg.cholesky(b)", "test_evaluate_metrics.py", "frechet",
     ),
     "7: too few images are not said": Mutant(
         "evaluate/frechet.py", "if x.n < width:", "if False:", "test_evaluate_metrics.py", "refuses_and_warns"
