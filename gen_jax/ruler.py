@@ -67,7 +67,8 @@ def provenance(run: Run, *, weights: str, seed: int) -> Provenance:
         weights=weights,
         weights_digest=weights_hash(run.params, run.buffers),
         sampler=", ".join(f"{key} {value}" for key, value in named.items()).removeprefix("sampler ") or "model",
-        sampling_steps=run.model.network_evaluations,
+        sampling_steps=model.get("sampling_steps"),
+        evaluations=run.model.network_evaluations,
         guidance=None if guidance == 1.0 else guidance,
         seeds=(seed,),
     )

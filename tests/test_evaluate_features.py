@@ -180,6 +180,7 @@ CARD = evaluate.Card(
     weights_digest="fedcba9876543210",
     sampler="ddim",
     sampling_steps=50,
+    evaluations=100,
     guidance=1.5,
     seeds=(0, 1),
     devices="2 cpu",

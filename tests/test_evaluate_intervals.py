@@ -182,6 +182,15 @@ def test_a_perfect_sampler_of_a_toy(mixture):
     assert 0 < found.reverse_kl < 4 * floor
 
 
+def test_modes_have_intervals_like_everything_else():
+    ring = evaluate.ring(8)
+    samples = ring.sample(1000, seed=2)
+    spreads = evaluate.half_samples(lambda i, _: evaluate.modes(samples[i], ring)._asdict(), 1000, 1000, replicates=300)
+    good = evaluate.modes(samples, ring).good
+    assert spreads["good"].std() == pytest.approx(np.sqrt(good * (1 - good) / 1000), rel=0.15)
+    assert (spreads["found"] == 8).all()
+
+
 def test_modes_of_toys_are_apart_and_even():
     ring, grid = evaluate.ring(8), evaluate.grid(5)
     assert len(np.unique(ring.centres.round(6), axis=0)) == 8 and len(np.unique(grid.centres, axis=0)) == 25

@@ -21,6 +21,7 @@ from pathlib import Path
 from gen_jax import cli, data, evaluate, ruler
 from gen_jax.evaluate import FeatureNetwork, Provenance, Statistics
 from gen_jax.evaluate.card import to_dict
+from gen_jax.nn.inception import WIDTHS
 from gen_jax.run import load
 
 USAGE = "expected: python -m gen_jax.evaluate A B --metrics fid,prdc [--help]"
@@ -33,8 +34,9 @@ class Command:
     metrics: str = "fid,kid,prdc"
     """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, separated by commas."""
     features: str = "auto"
-    """Network: inception, digits, fashion, random, or a .safetensors file of experiments.feature_network; auto takes
-    the one that comes with the reference's data set, else inception."""
+    """Network: inception (or inception-64, -192, -768: its earlier features), digits, fashion, random, or a .safetensors
+    file of experiments.feature_network; auto takes that of saved statistics, or the one that comes with the reference's
+    data set, else inception."""
     inception_weights: str = ""
     """File with Inception's weights (.pth or .safetensors); empty: $GEN_JAX_INCEPTION, the cache, or a download."""
     number: int = 0
@@ -113,9 +115,11 @@ class _Reading:
             if source is not None:
                 own = evaluate.load_feature_network(source.name, source.shape, source.classes)
                 saved = own.name if own.name != "random" else ""
-            name = saved.split("-")[0] or "inception"
-        if name == "inception":
-            return evaluate.load_inception(self.command.inception_weights or None).feature_network()
+            name = saved or "inception"
+        kind, *rest = name.split("-")
+        if kind == "inception":  # "inception-ca1a-768" are features of 768 in weights of one's own
+            tap = next((part for part in reversed(rest) if part in WIDTHS), "2048")
+            return evaluate.load_inception(self.command.inception_weights or None).feature_network(tap)
         if name.endswith(".safetensors"):
             return evaluate.read_feature_network(name, Path(name).stem)
         return evaluate.named_feature_network(name, channels=self._channels(reference))

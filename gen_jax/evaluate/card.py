@@ -64,6 +64,8 @@ class Card:
     """First 16 hexadecimal digits of the SHA-256 of the weights that sampled."""
     sampler: str = "model"
     sampling_steps: int | None = None
+    """Steps of the sampler, where it has steps."""
+    evaluations: int | None = None
     """Network evaluations per image."""
     guidance: float | None = None
     """Weight of the guidance; None without."""
@@ -90,7 +92,8 @@ class Card:
         spread = "" if self.spread is None else f" +- {self.spread:.2g}"
         interval = "" if self.interval is None else " [{:.4g}, {:.4g}]".format(*self.interval)
         settings = f" ({self.settings})" if self.settings else ""
-        sampler = self.sampler + ("" if self.sampling_steps is None else f", {self.sampling_steps} steps")
+        counts = {"steps": self.sampling_steps, "evaluations": self.evaluations}
+        sampler = ", ".join([self.sampler, *(f"{n} {name}" for name, n in counts.items() if n is not None)])
         guidance = "" if self.guidance is None else f", guidance {self.guidance:g}"
         seeds = f", seed {', '.join(map(str, self.seeds))}" if self.seeds else ""
         digest = f" {self.weights_digest}" if self.weights_digest else ""
@@ -113,6 +116,7 @@ class Provenance:
     weights_digest: str = ""
     sampler: str = "model"
     sampling_steps: int | None = None
+    evaluations: int | None = None
     guidance: float | None = None
     seeds: tuple[int, ...] = ()
 

@@ -46,7 +46,7 @@ VARIABLE = "GEN_JAX_INCEPTION"
 
 @dataclasses.dataclass(frozen=True)
 class Inception:
-    """Inception v3 with weights; ``widths`` names its taps, see ``gen_jax.nn.inception`` (5)."""
+    """Inception v3 with weights; its taps are named in ``gen_jax.nn.inception.WIDTHS``."""
 
     hash: str
     """First 16 hexadecimal digits of the SHA-256 of the weights."""
@@ -56,21 +56,16 @@ class Inception:
     buffers: Tree = dataclasses.field(repr=False, compare=False)
     name: str = "inception"
 
-    @property
-    def widths(self) -> dict[str, int]:
-        """Width of the features of each tap."""
-        return dict(WIDTHS)
-
     def features(
         self, images: np.ndarray | jax.Array, taps: tuple[str, ...] = ("2048", "logits_unbiased")
     ) -> dict[str, jax.Array]:
-        """Features float32 ``[B, widths[tap]]`` of each tap; a pure function of weights and images.
+        """Features float32 ``[B, WIDTHS[tap]]`` of each tap; a pure function of weights and images.
 
         It may be called inside ``jit``, and images may be sharded over their first axis: features then are too.
 
         Args:
           images: uint8 ``[B, H, W, C]``, 0..255; grey (``C = 1``) is repeated over red, green and blue.
-          taps: names out of ``widths``; what only others need is not computed.
+          taps: names out of ``WIDTHS``; what only others need is not computed.
         """
         if images.dtype != np.uint8:
             raise ValueError(f"features are of uint8 images, got {images.dtype}; use gen_jax.data.to_uint8")

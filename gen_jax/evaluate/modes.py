@@ -10,7 +10,8 @@ mixture's weights,
 
     reverse KL = sum h log(h / w), nats                                                                   (2)
 
-which of N samples of a perfect sampler is (K - 1) / 2N in the mean, and never 0.
+which of N samples of a perfect sampler is (K - 1) / 2N in the mean, and never 0. Intervals are made as for any other
+figure: ``half_samples(lambda i, _: modes(samples[i], mixture)._asdict(), n, n, replicates=100)``.
 """
 
 from typing import NamedTuple
