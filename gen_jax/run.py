@@ -66,8 +66,8 @@ class Run:
     settings: dict[str, Any]
     directory: Path | None = None
     result: Result | None = field(default=None, repr=False)
-    programs: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What was compiled; the snapshots of one training share it."""
+    programs: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was compiled, by name and model; the snapshots of one training share it."""
 
     def sample(
         self, key: jax.Array | int, n: int, *, label: np.ndarray | int | None = None, batch_size: int = 256
@@ -115,14 +115,14 @@ class Run:
 
     @property
     def _sampler(self) -> Any:
-        return self.programs.setdefault("sample", jax.jit(self.model.sample, static_argnums=3))
+        return self.programs.setdefault(("sample", id(self.model)), jax.jit(self.model.sample, static_argnums=3))
 
     @property
     def _log_prob(self) -> Any:
         def log_prob(params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
             return self.model.log_prob(params, buffers, key, data.prepare(batch))  # type: ignore[attr-defined]
 
-        return self.programs.setdefault("log_prob", jax.jit(log_prob))
+        return self.programs.setdefault(("log_prob", id(self.model)), jax.jit(log_prob))
 
 
 def fit(
@@ -389,7 +389,11 @@ def _settings(
 
 
 def _run_of(
-    model: Model, configuration: Configuration, settings: dict[str, Any], programs: dict[str, Any], state: State
+    model: Model,
+    configuration: Configuration,
+    settings: dict[str, Any],
+    programs: dict[tuple[str, int], Any],
+    state: State,
 ) -> Run:
     average = state.ema
     step = int(state.step)

@@ -34,9 +34,9 @@ class Command:
     metrics: str = "fid,kid,prdc"
     """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, separated by commas."""
     features: str = "auto"
-    """Network: inception (or inception-64, -192, -768: its earlier features), digits, fashion, random, or a .safetensors
-    file of experiments.feature_network; auto takes that of saved statistics, or the one that comes with the reference's
-    data set, else inception."""
+    """Network: inception (or inception-64, -192, -768: its earlier features), digits, fashion, random, or a file of
+    experiments.feature_network; auto takes that of saved statistics, or the one that comes with the reference's data
+    set, else inception."""
     inception_weights: str = ""
     """File with Inception's weights (.pth or .safetensors); empty: $GEN_JAX_INCEPTION, the cache, or a download."""
     number: int = 0
