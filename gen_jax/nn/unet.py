@@ -40,6 +40,7 @@ class UNet(nnx.Module):
       dropout: share of activations dropped in every block while training.
       patch: side of the blocks of pixels that are taken as channels.
       classes: 0 for a network without labels; else one row more than classes, the last for no label.
+      outputs: channels of the output; those of the images if none are given.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class UNet(nnx.Module):
         dropout: float = 0.0,
         patch: int = 1,
         classes: int = 0,
+        outputs: int | None = None,
         rngs: nnx.Rngs,
     ):
         grids = sides(side // patch, len(multipliers))
@@ -90,7 +92,7 @@ class UNet(nnx.Module):
                 grow.append(Conv(width, width, kernel_init=WEIGHTS, rngs=rngs))
         self.down, self.shrink, self.up, self.grow = nnx.List(down), nnx.List(shrink), nnx.List(up), nnx.List(grow)
         self.norm = GroupNorm(width, rngs=rngs)
-        self.output = Conv(width, channels * patch**2, kernel_init=ZERO, rngs=rngs)
+        self.output = Conv(width, (outputs or channels) * patch**2, kernel_init=ZERO, rngs=rngs)
 
     def __call__(
         self,
