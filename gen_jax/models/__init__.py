@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from gen_jax.models.dcgan import DCGAN, DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
-from gen_jax.models.ddpm import DDPM, DDPMConfig
+from gen_jax.models.ddpm import DDPMConfig
+from gen_jax.models.diffusion import Diffusion
 from gen_jax.models.gmm import GMM, GMMConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vqvae import VQVAE, VQVAEConfig
@@ -38,7 +39,6 @@ __all__ = [
     "CONFIGURATIONS",
     "DCGAN",
     "DDGAN",
-    "DDPM",
     "GMM",
     "VAE",
     "VQVAE",
@@ -47,6 +47,7 @@ __all__ = [
     "DDGANConfig",
     "DDPMConfig",
     "DenseVAEConfig",
+    "Diffusion",
     "GMMConfig",
     "Model",
     "VAEConfig",
