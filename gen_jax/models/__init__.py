@@ -10,7 +10,10 @@ from gen_jax.models.dcgan import DCGAN, DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
 from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.diffusion import Diffusion
+from gen_jax.models.edm import EDMConfig
+from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gmm import GMM, GMMConfig
+from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vqvae import VQVAE, VQVAEConfig
 from gen_jax.protocol import Model
@@ -31,6 +34,9 @@ CONFIGURATIONS: tuple[type[Configuration], ...] = (
     VQVAEConfig,
     DCGANConfig,
     DDPMConfig,
+    ScoreSDEConfig,
+    EDMConfig,
+    FlowMatchingConfig,
     DDGANConfig,
 )
 """All that a run's ``config.json`` may name."""
@@ -48,8 +54,11 @@ __all__ = [
     "DDPMConfig",
     "DenseVAEConfig",
     "Diffusion",
+    "EDMConfig",
+    "FlowMatchingConfig",
     "GMMConfig",
     "Model",
+    "ScoreSDEConfig",
     "VAEConfig",
     "VQVAEConfig",
 ]
