@@ -15,6 +15,7 @@ from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gmm import GMM, GMMConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
+from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.vqvae import VQVAE, VQVAEConfig
 from gen_jax.protocol import Model
 
@@ -37,6 +38,7 @@ CONFIGURATIONS: tuple[type[Configuration], ...] = (
     ScoreSDEConfig,
     EDMConfig,
     FlowMatchingConfig,
+    VDMConfig,
     DDGANConfig,
 )
 """All that a run's ``config.json`` may name."""
@@ -47,6 +49,7 @@ __all__ = [
     "DDGAN",
     "GMM",
     "VAE",
+    "VDM",
     "VQVAE",
     "Configuration",
     "DCGANConfig",
@@ -60,5 +63,6 @@ __all__ = [
     "Model",
     "ScoreSDEConfig",
     "VAEConfig",
+    "VDMConfig",
     "VQVAEConfig",
 ]
