@@ -77,7 +77,7 @@ def ddim(
 
     def step(x: jax.Array, t: jax.Array, s: jax.Array, noise: jax.Array | None) -> jax.Array:
         tau = eta * jnp.sqrt(process.posterior_variance(x, t, s))
-        x = _ddim_step(process, denoise, x, t, s, tau)
+        x = ddim_step(process, denoise, x, t, s, tau)
         return x if noise is None else x + tau * noise
 
     return _descend(step, times, key, x)
@@ -90,14 +90,15 @@ def ddim_encode(process: Process, denoise: Denoise, times: Times, x: jax.Array) 
 
     def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         s, t = pair
-        return _ddim_step(process, denoise, x, s, t, jnp.zeros(())), None
+        return ddim_step(process, denoise, x, s, t), None
 
     return jax.lax.scan(step, x, (upwards[:-1], upwards[1:]))[0]
 
 
-def _ddim_step(
-    process: Process, denoise: Denoise, x: jax.Array, t: jax.Array, s: jax.Array, tau: jax.Array
+def ddim_step(
+    process: Process, denoise: Denoise, x: jax.Array, t: jax.Array, s: jax.Array, tau: jax.Array | float = 0.0
 ) -> jax.Array:
+    """(2) without its noise ``tau z``; the times may be ``[B]``."""
     x_0 = denoise(x, _per_sample(t, x))
     alpha, sigma = process.at(s, x)
     # The posterior variance is below sigma_s^2, but for rounding.

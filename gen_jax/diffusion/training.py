@@ -120,6 +120,11 @@ def min_snr(process: Process, prediction: Prediction, last: jax.Array | int, *, 
     return of_x_0(prediction, lambda process, t: 1 / jnp.maximum(ratio(process, t) ** 2, 1 / gamma))
 
 
+def truncated_snr(process: Process, t: jax.Array) -> jax.Array:
+    """``max(SNR, 1)``, of errors in x_0."""
+    return jnp.maximum(1 / ratio(process, t) ** 2, 1.0)
+
+
 def _gain(process: Process, prediction: Prediction, t: jax.Array) -> jax.Array:
     """``dx_0 / dy`` at a given x_t: all predictions are affine."""
     t = jnp.asarray(t)

@@ -6,10 +6,12 @@ JSON with every run), whose ``build(shape, classes)`` makes the game.
 
 from typing import Any, Protocol
 
+from gen_jax.models.consistency import Consistency, ConsistencyConfig
 from gen_jax.models.dcgan import DCGAN, DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
 from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.diffusion import Diffusion
+from gen_jax.models.distillation import Distillation, DistillationConfig
 from gen_jax.models.edm import EDMConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gmm import GMM, GMMConfig
@@ -39,6 +41,8 @@ CONFIGURATIONS: tuple[type[Configuration], ...] = (
     EDMConfig,
     FlowMatchingConfig,
     VDMConfig,
+    ConsistencyConfig,
+    DistillationConfig,
     DDGANConfig,
 )
 """All that a run's ``config.json`` may name."""
@@ -52,11 +56,15 @@ __all__ = [
     "VDM",
     "VQVAE",
     "Configuration",
+    "Consistency",
+    "ConsistencyConfig",
     "DCGANConfig",
     "DDGANConfig",
     "DDPMConfig",
     "DenseVAEConfig",
     "Diffusion",
+    "Distillation",
+    "DistillationConfig",
     "EDMConfig",
     "FlowMatchingConfig",
     "GMMConfig",
