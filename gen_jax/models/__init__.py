@@ -15,6 +15,7 @@ from gen_jax.models.distillation import Distillation, DistillationConfig
 from gen_jax.models.edm import EDMConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gmm import GMM, GMMConfig
+from gen_jax.models.noisy_classifier import ClassifierGuided, ClassifierGuidedConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig
@@ -43,6 +44,7 @@ CONFIGURATIONS: tuple[type[Configuration], ...] = (
     VDMConfig,
     ConsistencyConfig,
     DistillationConfig,
+    ClassifierGuidedConfig,
     DDGANConfig,
 )
 """All that a run's ``config.json`` may name."""
@@ -55,6 +57,8 @@ __all__ = [
     "VAE",
     "VDM",
     "VQVAE",
+    "ClassifierGuided",
+    "ClassifierGuidedConfig",
     "Configuration",
     "Consistency",
     "ConsistencyConfig",
