@@ -6,6 +6,7 @@ JSON with every run), whose ``build(shape, classes)`` makes the game.
 
 from typing import Any, Protocol
 
+from gen_jax.models.cld import CLD, CLDConfig
 from gen_jax.models.consistency import Consistency, ConsistencyConfig
 from gen_jax.models.dcgan import DCGAN, DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
@@ -45,11 +46,13 @@ CONFIGURATIONS: tuple[type[Configuration], ...] = (
     ConsistencyConfig,
     DistillationConfig,
     ClassifierGuidedConfig,
+    CLDConfig,
     DDGANConfig,
 )
 """All that a run's ``config.json`` may name."""
 
 __all__ = [
+    "CLD",
     "CONFIGURATIONS",
     "DCGAN",
     "DDGAN",
@@ -57,6 +60,7 @@ __all__ = [
     "VAE",
     "VDM",
     "VQVAE",
+    "CLDConfig",
     "ClassifierGuided",
     "ClassifierGuidedConfig",
     "Configuration",
