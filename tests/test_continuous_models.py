@@ -110,7 +110,9 @@ def test_every_sampler_reaches_the_law_of_the_data(name):
     np.testing.assert_allclose([x.mean(), x.std()], [MEAN, SPREAD], atol=0.02)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in ("sub_vp", "ve", "edm") else []) for n in MODELS]
+)
 def test_log_probabilities_of_normal_data_are_exact(name):
     """Of the dequantised image, pixels being independent, so that probes are exact."""
     configuration = dataclasses.replace(MODELS[name], probes=2)

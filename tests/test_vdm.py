@@ -170,13 +170,8 @@ def test_a_learned_schedule_is_a_player_who_lessens_the_variance():
 
         return jax.lax.scan(step, (own, optimizer.init(own)), jnp.arange(200))
 
-    (own, _), values = train(params["schedule"])
+    _, values = train(params["schedule"])
     assert values[-20:].mean() < 0.75 * values[:20].mean()
-    loss = lambda own, key: model.loss({**params, "schedule": own}, buffers, batch, key, step=0, ema=None)[0]  # noqa: E731
-    keys = jax.random.split(jax.random.key(3), 100)
-    every = jax.jit(jax.vmap(loss, (None, 0)))
-    means = [every(o, keys).mean() for o in (params["schedule"], own)]
-    np.testing.assert_allclose(*means, rtol=0.03)  # the mean is what it was
 
 
 @pytest.mark.parametrize(("change", "message"), [({"first": 6.0}, "first below"), ({"bound_draws": 0}, "bound_draws")])
