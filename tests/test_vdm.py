@@ -11,7 +11,8 @@ import pytest
 from scipy import special, stats
 
 from gen_jax import distributions
-from gen_jax.models.vdm import LINE, SMALL, VDMConfig, monotone
+from gen_jax.diffusion.interior import LINE, monotone
+from gen_jax.models.vdm import SMALL, VDMConfig
 from gen_jax.protocol import Network
 
 TINY = VDMConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=100, bound_draws=4)

@@ -25,6 +25,7 @@ from gen_jax.diffusion.precondition import counted_time
 from gen_jax.diffusion.schedules import cosine_betas, discrete, linear_betas
 from gen_jax.models.diffusion import Diffusion, Sampler, known_classes, unet
 from gen_jax.models.improved_ddpm import BOUND, HYBRID, LearnedVariance, LossSecondMoment, Uniform, first_half
+from gen_jax.protocol import Network
 
 SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {"linear": linear_betas, "cosine": cosine_betas}
 PREDICTIONS = {"eps": diffusion.EPS, "x0": diffusion.X0, "v": diffusion.V}
@@ -88,8 +89,28 @@ class DDPMConfig:
             and missing, or a number is out of range.
         """
         self._check()
-        learned = self.variance == "learned"
-        classes = known_classes(self.conditional, classes)
+        model, net = self._diffusion(shape, known_classes(self.conditional, classes))
+        if self.variance != "learned":
+            return model
+        return LearnedVariance(
+            diffusion=model,
+            network=net,
+            timesteps=self.timesteps,
+            objective=OBJECTIVES[self.objective],
+            resampling=LossSecondMoment() if self.resampling == "loss_second_moment" else Uniform(),
+            reverse=samplers.ancestral_by if self.sampler == "ancestral" else None,
+            chain=self._chain,
+            bound_terms=self.bound_terms,
+        )
+
+    @property
+    def _chain(self) -> np.ndarray:
+        return np.arange(self.timesteps - 1, -2, -1)
+
+    def _diffusion(self, shape: tuple[int, int, int], classes: int) -> tuple[Diffusion, Network]:
+        """The game, and the whole network, of which the game may have but half of the outputs."""
+        process, prediction = discrete(SCHEDULES[self.schedule](self.timesteps)), PREDICTIONS[self.prediction]
+        variance, learned = VARIANCES[self.variance], self.variance == "learned"
         net = unet(
             shape,
             classes,
@@ -101,8 +122,6 @@ class DDPMConfig:
             patch=self.patch,
             outputs=2 * shape[2] if learned else None,
         )
-        process, prediction = discrete(SCHEDULES[self.schedule](self.timesteps)), PREDICTIONS[self.prediction]
-        variance, chain = VARIANCES[self.variance], np.arange(self.timesteps - 1, -2, -1)
         drawn: dict[str, Sampler] = {
             "ddim": partial(samplers.ddim, eta=self.eta),
             "ancestral": partial(samplers.ancestral, variance=variance),
@@ -122,24 +141,12 @@ class DDPMConfig:
             sampler=drawn[self.sampler],
             times=SPACINGS[self.spacing](self.timesteps, self.sampling_steps),
             evaluations=self.sampling_steps,
-            likelihood=bound_likelihood(chain, terms=self.bound_terms, variance=variance),
+            likelihood=bound_likelihood(self._chain, terms=self.bound_terms, variance=variance),
             limit=1.0,
             guidance=self.guidance,
             label_dropout=self.label_dropout,
         )
-        if not learned:
-            return model
-        resampling = LossSecondMoment() if self.resampling == "loss_second_moment" else Uniform()
-        return LearnedVariance(
-            diffusion=model,
-            network=net,
-            timesteps=self.timesteps,
-            objective=OBJECTIVES[self.objective],
-            resampling=resampling,
-            reverse=samplers.ancestral_by if self.sampler == "ancestral" else None,
-            chain=chain,
-            bound_terms=self.bound_terms,
-        )
+        return model, net
 
     def _check(self) -> None:
         if self.timesteps < 2:

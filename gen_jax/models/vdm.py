@@ -15,8 +15,6 @@ line, or a small network with positive weights, a player of its own whose loss i
 mean, which it cannot change, is left out. Times of a batch are u + i / B modulo 1.
 """
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -26,6 +24,7 @@ import jax.numpy as jnp
 
 from gen_jax import distributions
 from gen_jax.diffusion import samplers, times, training
+from gen_jax.diffusion.interior import LINE, Interior, monotone
 from gen_jax.diffusion.process import EPS, Process, denoiser
 from gen_jax.models.diffusion import known_classes, unet
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
@@ -44,31 +43,6 @@ class Terms(NamedTuple):
     def log_prob(self) -> jax.Array:
         """What the log-probability is at least."""
         return -(self.prior + self.reconstruction + self.diffusion)
-
-
-class Interior(NamedTuple):
-    """H of (6): ``init(key) -> params``, and ``value(params, t) -> h``, increasing; without params nobody learns it."""
-
-    init: Callable[[jax.Array], Tree]
-    value: Callable[[Tree, jax.Array], jax.Array]
-
-
-LINE = Interior(lambda key: {}, lambda params, t: t)
-
-
-def monotone(width: int) -> Interior:
-    """``h(t) = d t + sum_k c_k sigmoid(a_k (t - m_k))`` with ``width`` steps, all but the places m positive."""
-
-    def init(key: jax.Array) -> Tree:
-        place = jax.random.uniform(key, (width,))
-        steps = {"log_steepness": jnp.full(width, 3.0), "height": jnp.full(width, -math.log(width))}
-        return {"line": jnp.zeros(()), "place": place, **steps}
-
-    def value(params: Tree, t: jax.Array) -> jax.Array:
-        rising = jax.nn.sigmoid(jnp.exp(params["log_steepness"]) * (t[..., None] - params["place"]))
-        return jax.nn.softplus(params["line"]) * t + rising @ jax.nn.softplus(params["height"])
-
-    return Interior(init, value)
 
 
 @dataclass(frozen=True)
