@@ -68,7 +68,7 @@ class LossSecondMoment:
 
     def init(self, timesteps: int) -> Tree:
         """The last losses ``[T, kept]``, newest last, and how many there have been, ``[T]``."""
-        return {"losses": jnp.zeros((timesteps, self.kept)), "count": jnp.zeros(timesteps, jnp.int32)}
+        return {"losses": jnp.zeros((timesteps, self.kept)), "count": jnp.zeros(timesteps)}
 
     def draw(self, carried: Tree, key: jax.Array, n: int, timesteps: int) -> tuple[jax.Array, jax.Array]:
         """Times int32 ``[n]`` and their weights ``1 / (T p_t)``, whose mean is 1."""
