@@ -6,7 +6,7 @@
 Hardware: 2 CPU cores for the small preset. ``cifar10`` follows the improved training of Song and Dhariwal 2024
 (arXiv:2310.14189), on a smaller network than the deep one that has FID 2.51 in one step and 2.24 in two there: 400,000
 steps of batches of 1024, Adam at 1e-4, dropout 0.3. Distillation starts from a trained EDM and is for Python:
-``gen_jax.fit(..., start=...)`` with the state that ``Consistency.taught_by`` makes.
+``gen_jax.fit(..., start=...)`` from a state of what ``Consistency.taught_by`` gives.
 """
 
 from dataclasses import dataclass

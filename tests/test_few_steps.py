@@ -11,12 +11,15 @@ import optax
 import pytest
 from scipy import stats
 
+import gen_jax
+from gen_jax import Adam, Training
 from gen_jax.diffusion import process as p
 from gen_jax.diffusion import times
 from gen_jax.models.consistency import REFERENCE, ConsistencyConfig, average
 from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.distillation import Distillation, DistillationConfig
 from gen_jax.protocol import Network, players
+from gen_jax.train.step import init_state
 
 SHAPE = (8, 8, 1)
 SPREAD, LEAST = 0.5, 0.002
@@ -239,3 +242,29 @@ def test_consistency_training_learns():
     distances = jnp.abs(x[:, None] - pair()).mean((2, 3, 4))
     assert distances.min(1).mean() < 0.15
     assert set(np.unique(distances.argmin(1))) == {0, 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["consistency", "progressive"])
+def test_a_trained_run_becomes_a_teacher(kind):
+    """By the state that a run starts from; the teacher ends as it began, bit for bit."""
+    images = np.random.default_rng(0).integers(0, 256, (32, *SHAPE), dtype=np.uint8)
+    training = Training(steps=2, batch_size=8)
+    if kind == "consistency":
+        configuration = dataclasses.replace(TINY, task="distillation")
+        teacher = configuration.teacher()
+    else:
+        teacher, configuration = TEACHER, DistillationConfig(TEACHER)
+    run = gen_jax.fit(teacher, images, training=training, quiet=True)
+    model, optimizer = configuration.build(SHAPE, 0), Adam()
+    taught = lambda key, batch: model.taught_by(run.params, run.buffers)  # noqa: E731
+    optimizers = {"student": optimizer.build(2)}
+    start = init_state(taught, model.turns, optimizers, jax.random.key(0), {"image": jnp.zeros((8, *SHAPE))})
+    start = jax.tree.map(jnp.copy, start)
+    done = gen_jax.fit(
+        configuration, images, training=training, optimizers={"student": optimizer}, start=start, quiet=True
+    )
+    jax.tree.map(np.testing.assert_array_equal, done.params["teacher"], run.params["denoiser"])
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), done.params["student"], run.params["denoiser"])
+    assert max(jax.tree.leaves(moved)) > 0
+    assert done.sample(0, 2).shape == (2, *SHAPE)

@@ -1,5 +1,6 @@
 """The comparison of samplers: the times it visits, and what it refuses."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -23,6 +24,18 @@ def test_others_begin_and_end_where_they_do(configuration):
     got = visited(model, 10)
     assert got.shape == (11,) and (np.diff(got) < 0).all()
     np.testing.assert_allclose(got[[0, -1]], model.times[[0, -1]], atol=2e-3)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_draws_normal_data_in_single_precision(name):
+    model = EDMConfig().build(SHAPE, 0)
+    entry = SAMPLERS[name]
+    when = visited(model, entry.steps(257))
+    x = 80 * jax.random.normal(jax.random.key(0), (500, 64))
+    denoise = lambda x, t: x * (0.25 / (0.25 + t**2))[:, None]  # noqa: E731
+    got = jax.jit(lambda x: entry.sampler(model.process, denoise, when, jax.random.key(1), x))(x)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got.std(), 0.5, rtol=0.06)
 
 
 def test_a_chain_is_refused():

@@ -241,7 +241,7 @@ def _unipc_weights(h: jax.Array, places: jax.Array) -> jax.Array:
 
 def _phi(order: int, z: jax.Array) -> jax.Array:
     """``sum_{j >= 1} z^j / (j + order)!``: the series near 0, elsewhere the recursion, which there loses all digits."""
-    series = sum(z**j / math.factorial(j + order) for j in range(1, 14))
+    series = sum(z**j * (1 / math.factorial(j + order)) for j in range(1, 14))  # as an integer it would pass 2^31
     value = jnp.expm1(z) / z - 1
     for i in range(1, order):
         value = value / z - 1 / math.factorial(i + 1)
