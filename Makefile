@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+PARITY := 'torch==2.14.1' 'torchvision==0.29.1' torch-fidelity prdc clean-fid pytorch-fid pytest scikit-learn
 SECONDS_PER_MODEL ?= 45
 # Large pages for large arrays: a step that allocates much faults less.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test prove check experiments notebooks small-trilemma benchmark format clean
+.PHONY: demo test prove check experiments notebooks notebook-outputs small-trilemma benchmark benchmark-metrics parity format clean
 
 $(VENV)/made: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gen_jax needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -36,6 +37,13 @@ experiments: $(VENV)/made  ## every experiment for two steps on eight virtual de
 notebooks: $(VENV)/made  ## every notebook's script from beginning to end
 	for script in notebooks/*.py; do MPLBACKEND=agg $(RUN) $$script || exit 1; done
 
+notebook-outputs: $(VENV)/made  ## the notebooks anew, with what their scripts print and draw
+	$(RUN) -m pip install --quiet jupytext nbconvert ipykernel
+	for script in notebooks/*.py; do \
+	  $(RUN) -m jupytext --quiet --to notebook --output $${script%.py}.ipynb $$script || exit 1; \
+	  $(RUN) -m jupyter nbconvert --log-level ERROR --to notebook --execute --inplace \
+	    --ExecutePreprocessor.record_timing=False $${script%.py}.ipynb || exit 1; done
+
 small-trilemma: $(VENV)/made  ## the whole comparison, with seconds instead of minutes
 	rm -rf runs/small
 	$(RUN) -m experiments.trilemma --data digits --seconds-per-model 3 --generated 100 --workdir runs/small
@@ -45,9 +53,21 @@ benchmark:  ## against PyTorch, in a virtual environment of its own
 	.venv-benchmark/bin/python -m pip install --quiet --editable . 'torch==2.13.0'
 	.venv-benchmark/bin/python -m benchmarks.train_step
 
+benchmark-metrics: .venv-parity/made  ## whole measurements against torch-fidelity, and the distance against scipy
+	.venv-parity/bin/python -m benchmarks.metrics
+
 format: $(VENV)/made
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+# See tests/parity: everything that is claimed to equal another program, beside that program.
+parity: .venv-parity/made  ## features, files and golden numbers beside torch-fidelity, pytorch-fid and others
+	.venv-parity/bin/python -m pytest -o addopts= -q tests/parity
+
+.venv-parity/made: requirements.txt setup.cfg
+	$(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/python -m pip install --quiet --editable . $(PARITY)
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-benchmark runs build .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) .venv-benchmark .venv-parity runs build .pytest_cache .ruff_cache .mypy_cache *.egg-info

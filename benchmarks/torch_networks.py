@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from gen_jax.nn.dcgan import plan
+from gen_jax.nn.ladder import is_halved, sides
 from gen_jax.nn.layers import group_count
-from gen_jax.nn.ncsnpp import is_halved, sides
 
 _LEAK = 0.2
 

@@ -24,7 +24,7 @@ from rich.table import Table
 
 import gen_jax
 from experiments.launch import launch
-from gen_jax import data, ruler
+from gen_jax import data, evaluate, ruler
 from gen_jax.diffusion import langevin, samplers, solvers, times
 from gen_jax.diffusion.precondition import ratio
 from gen_jax.models import Diffusion
@@ -108,20 +108,21 @@ def main(settings: Settings) -> None:
     if not isinstance(run.model, Diffusion):
         raise ConfigError(f"expected a run of a diffusion model, got one of {type(run.model).__name__}")
     source = data.load(run.settings["data"]["name"], split="test", image_size=run.settings["data"]["resized"])
-    reference, network = ruler.reference_images(source), ruler.feature_network(source)
+    network = ruler.feature_network(source)
+    reference = evaluate.summarise(evaluate.from_source(source, limit=ruler.REFERENCE_LIMIT), network)
     rows = []
     for name in settings.samplers:
         for budget in settings.evaluations:
             drawn, row = _draw(run, name, budget, settings)
             figures = ruler.figures(drawn, reference, network)
-            rows.append(row | {metric: figures[metric] for metric in METRICS})
+            rows.append(row | {metric: figures[metric].value for metric in METRICS})
     folder = Path(settings.run) / "samplers"
     folder.mkdir(exist_ok=True)
-    report = {"run": settings.run, "step": run.step, "generated": settings.generated, "reference": len(reference)}
+    report = {"run": settings.run, "step": run.step, "generated": settings.generated, "reference": reference.n}
     report |= {"features": network.name, "devices": ruler.devices(), "rows": rows}
     write_atomically(folder / "samplers.json", json.dumps(report, indent=1))
     write_picture(folder / "samplers.png", report)
-    Console().print(_table(rows, settings, network.metric))
+    Console().print(_table(rows, settings, evaluate.metric_name("frechet_distance", network.name)))
 
 
 def _draw(run: Run, name: str, budget: int, settings: Settings) -> tuple[np.ndarray, dict[str, Any]]:

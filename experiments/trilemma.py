@@ -28,6 +28,7 @@ from experiments import dcgan, ddgan, ddpm, gmm, vae, vqvae
 from experiments.launch import Experiment, launch
 from experiments.trilemma_report import write_html, write_picture
 from gen_jax import data, distributions, evaluate, ruler
+from gen_jax.evaluate.card import to_dict
 from gen_jax.run import ConfigError, Run
 from gen_jax.train.checkpoint import write_atomically
 
@@ -96,7 +97,7 @@ class Bench(NamedTuple):
 
     train: data.Source
     test: data.Source
-    reference: np.ndarray
+    reference: evaluate.Statistics
     held_out: np.ndarray
     network: evaluate.FeatureNetwork
 
@@ -169,7 +170,11 @@ def measure(run: Run, settings: Settings, bench: Bench) -> tuple[dict[str, Any],
         "sampling_compile_seconds": max(0.0, (compiled - began) - (sampled - compiled) * size / number),
         "network_evaluations": run.model.network_evaluations,
     }
-    row |= ruler.figures(images, bench.reference, bench.network)
+    generated = evaluate.summarise(evaluate.from_array(images, name=type(run.model).__name__, split=""), bench.network)
+    figures = ruler.figures(generated, bench.reference, bench.network)
+    origin = ruler.provenance(run, weights="EMA", seed=run.settings["training"]["seed"])
+    row |= _values(figures)
+    row["cards"] = list(map(to_dict, _cards(figures, generated, bench, origin)))
     row["bits_per_dim"], row["likelihood"] = _bits_per_dim(run, settings, bench)
     return row, images
 
@@ -178,7 +183,7 @@ def _bench(settings: Settings) -> Bench:
     size = settings.image_size or None
     train_set, test = (data.load(settings.data, split=split, image_size=size) for split in ("train", "test"))
     network = ruler.feature_network(train_set)
-    reference = ruler.reference_images(train_set, limit=settings.reference)
+    reference = evaluate.summarise(evaluate.from_source(train_set, limit=settings.reference), network)
     held_out = ruler.reference_images(test, limit=settings.generated)
     return Bench(train_set, test, reference, held_out, network)
 
@@ -229,8 +234,9 @@ def _result(
     done.parent.mkdir(exist_ok=True)
     np.save(_part(directory, contestant.name, seed, ".npy"), images)
     write_atomically(done, json.dumps(result) + "\n")
+    metric = evaluate.metric_name("frechet_distance", bench.network.name)
     console.print(
-        f"{contestant.name}: {bench.network.metric} {row['frechet_distance']:.3g}, coverage {row['coverage']:.3g},"
+        f"{contestant.name}: {metric} {row['frechet_distance']:.3g}, coverage {row['coverage']:.3g},"
         f" {row['sampling_seconds_per_1000']:.3g} s per 1,000 images",
         highlight=False,
     )
@@ -271,14 +277,15 @@ def _report(
     results: Mapping[str, list[dict[str, Any]]], settings: Settings, bench: Bench, directory: Path
 ) -> dict[str, Any]:
     families = {contestant.name: contestant.family for contestant in CONTESTANTS}
-    rows = [_held_out_row(bench)]
+    held_out_row, held_out_cards = _held_out(bench)
+    rows = [held_out_row]
     for name, attempts in results.items():
         values = {key: [attempt[key] for attempt in attempts] for key in MEASURED}
         mean = {key: _statistic(np.mean, value) for key, value in values.items()}
         fixed = {key: attempts[0][key] for key in ("parameters", "network_evaluations", "likelihood", "sampler")}
         spread = {key: _statistic(np.std, value) if len(attempts) > 1 else None for key, value in values.items()}
         rows.append({"model": name, "family": families[name], **fixed, **mean, "spread": spread})
-    cards = [asdict(card) for row in rows for card in _cards(row, settings, bench)]
+    cards = held_out_cards + [card for attempts in results.values() for card in _mean_cards(attempts)]
     return {
         "rows": rows,
         "protocol": {
@@ -287,16 +294,16 @@ def _report(
             "train_size": bench.train.size,
             "seconds_per_model": settings.seconds_per_model,
             "seeds": list(range(settings.seeds)),
-            "metric": bench.network.metric,
+            "metric": evaluate.metric_name("frechet_distance", bench.network.name),
             "feature_network": bench.network.name,
             "feature_hash": bench.network.hash,
             "reference_split": bench.train.split,
-            "reference_size": len(bench.reference),
-            "reference_fingerprint": bench.train.fingerprint,
+            "reference_size": bench.reference.n,
+            "reference_fingerprint": bench.reference.fingerprint,
             "generated_size": len(bench.held_out),
             "held_out_split": bench.test.split,
             "likelihood_images": min(settings.likelihood_images, bench.test.size),
-            "neighbours": {"precision_recall": ruler.NEIGHBOURS, "density_coverage": ruler.DENSITY_NEIGHBOURS},
+            "metric_settings": asdict(ruler.SETTINGS),
             "weights": "EMA",
             "quantisation": "8 bits",
             "resize": f"to {settings.image_size}" if settings.image_size else "none",
@@ -305,7 +312,7 @@ def _report(
             "versions": evaluate.versions(),
             "command": " ".join(["python -m experiments.trilemma", *sys.argv[1:]]),
         },
-        "cards": cards,
+        "cards": list(map(to_dict, cards)),
         "curves": {name: attempts[0]["curve"] for name, attempts in results.items()},
         "settings": {name: attempts[0]["settings"] for name, attempts in results.items()},
     }
@@ -315,25 +322,37 @@ def _statistic(function: Any, values: list[Any]) -> float | None:
     return None if any(value is None for value in values) else float(function(values))
 
 
-def _held_out_row(bench: Bench) -> dict[str, Any]:
-    figures = ruler.figures(bench.held_out, bench.reference, bench.network)
+def _held_out(bench: Bench) -> tuple[dict[str, Any], list[evaluate.Card]]:
+    real = evaluate.summarise(evaluate.from_source(bench.test, limit=len(bench.held_out)), bench.network)
+    figures = ruler.figures(real, bench.reference, bench.network)
     nothing = dict.fromkeys(("parameters", "network_evaluations", "likelihood", "sampler", *MEASURED))
-    measured = {name: figures[name] for name in METRICS}
-    return {"model": HELD_OUT, "family": "reference", **nothing, **measured, "spread": dict.fromkeys(MEASURED)}
+    row = {"model": HELD_OUT, "family": "reference", **nothing, **_values(figures), "spread": dict.fromkeys(MEASURED)}
+    return row, _cards(figures, real, bench, evaluate.Provenance())
 
 
-def _cards(row: Mapping[str, Any], settings: Settings, bench: Bench) -> list[evaluate.Card]:
-    return ruler.cards(
-        {name: row[name] for name in METRICS},
-        network=bench.network,
-        reference=bench.train,
-        reference_size=len(bench.reference),
-        generated_size=len(bench.held_out),
-        weights="none" if row["model"] == HELD_OUT else "EMA",
-        sampling_steps=row["network_evaluations"],
-        seeds=tuple(range(settings.seeds)),
-        spreads=dict(row["spread"]),
+def _values(figures: Mapping[str, evaluate.Figure]) -> dict[str, float | None]:
+    return {name: figures[name].value if name in figures else None for name in METRICS}
+
+
+def _cards(
+    figures: Mapping[str, evaluate.Figure], generated: evaluate.Statistics, bench: Bench, origin: evaluate.Provenance
+) -> list[evaluate.Card]:
+    kept = {name: figure for name, figure in figures.items() if name in METRICS}
+    return evaluate.cards(kept, generated, bench.reference, provenance=origin, devices=ruler.devices())
+
+
+def _mean_cards(attempts: list[dict[str, Any]]) -> list[evaluate.Card]:
+    """The cards of the first seed, with the mean and the deviation over all seeds."""
+    by_metric = zip(
+        *([evaluate.Card.from_json(json.dumps(card)) for card in a["cards"]] for a in attempts), strict=True
     )
+    means = []
+    for cards in by_metric:
+        values = [card.value for card in cards]
+        seeds = tuple(seed for card in cards for seed in card.seeds)
+        spread = float(np.std(values)) if len(values) > 1 else cards[0].spread
+        means.append(replace(cards[0], value=float(np.mean(values)), spread=spread, seeds=seeds))
+    return means
 
 
 def _print_table(report: Mapping[str, Any]) -> None:

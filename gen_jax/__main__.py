@@ -26,7 +26,7 @@ class Sample:
     number: int = 64
     """How many images."""
     out: str = "samples.png"
-    """Where to: .png for one picture of all, .npy for uint8 [N, H, W, C]."""
+    """Where to: .png for one picture of all, .npy for uint8 [N, H, W, C], or FOLDER/ for one .png each."""
     label: int = -1
     """Class of all images, for a conditional model; -1 draws classes uniformly."""
     seed: int = 0
@@ -39,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measures a run's samples against held-out images of its data."""
+    """Measures a run's samples against held-out images of its data; python -m gen_jax.evaluate measures anything."""
 
     number: int = 0
     """Images to generate; 0 takes as many as the reference has, at most 10,000."""
@@ -47,6 +47,10 @@ class Evaluate:
     """Reference data set; empty: the one that the run was trained on."""
     split: str = "test"
     """Split of the reference."""
+    metrics: str = ""
+    """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, separated by commas; empty: the first four."""
+    intervals: int = 0
+    """Half-samples that 95 % intervals are made from; 0 makes none."""
     seed: int = 0
     """Seed of the draw."""
     raw: bool = False
@@ -69,8 +73,11 @@ def sample(directory: Path, settings: Sample) -> None:
     from gen_jax.train.report import image_grid
 
     out = Path(settings.out)
-    if out.suffix not in (".png", ".npy"):
-        raise ConfigError(f"--out should end in .png or .npy, got {settings.out}")
+    folder = settings.out.endswith("/")
+    if not folder and out.suffix not in (".png", ".npy"):
+        raise ConfigError(f"--out should end in .png, .npy or, for a folder, in /, got {settings.out}")
+    if folder and out.exists() and any(out.iterdir()):
+        raise ConfigError(f"--out {settings.out} holds files already; give a new folder")
     if settings.number < 1:
         raise ConfigError(f"--number should be at least 1, got {settings.number}")
     run = load(directory, raw=settings.raw)
@@ -79,7 +86,11 @@ def sample(directory: Path, settings: Sample) -> None:
         images = run.sample(settings.seed, settings.number, label=label, batch_size=settings.batch_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if out.suffix == ".npy":
+    if folder:
+        out.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            image_grid(image[None], scale=1).save(out / f"{index:06d}.png")
+    elif out.suffix == ".npy":
         np.save(out, images)
     else:
         image_grid(images).save(out)
@@ -131,15 +142,30 @@ def describe(directory: Path) -> dict[str, Any]:
 
 def evaluate(directory: Path, settings: Evaluate) -> None:
     """Prints the measurement, a line and a card for every metric."""
-    from gen_jax.ruler import measure_run, to_dict
-    from gen_jax.run import load
+    from gen_jax import ruler
+    from gen_jax.evaluate import from_source
+    from gen_jax.evaluate.card import to_dict
+    from gen_jax.run import ConfigError, load
 
     run = load(directory, raw=settings.raw)
     name = settings.data or run.settings["data"]["name"]
     resized = run.model.shape[0] if settings.data else run.settings["data"]["resized"]
     reference = data.load(name, split=settings.split, image_size=resized)
-    weights = "raw" if settings.raw else "EMA"
-    cards = measure_run(run, reference, number=settings.number, seed=settings.seed, weights=weights)
+    try:
+        cards = ruler.measure_run(
+            run,
+            from_source(reference, limit=ruler.REFERENCE_LIMIT),
+            ruler.feature_network(reference),
+            metrics=[name for name in settings.metrics.split(",") if name],
+            number=settings.number,
+            seed=settings.seed,
+            weights="raw" if settings.raw else "EMA",
+            replicates=settings.intervals,
+        )
+    except data.DataError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if settings.json:
         print(json.dumps([to_dict(card) for card in cards], indent=1))
     else:

@@ -40,6 +40,9 @@ _FREE = (
     "log_every",
     "checkpoint_every",
     "sample_every",
+    "evaluate_every",
+    "evaluate_images",
+    "metrics",
     "steps_per_call",
     "fsdp",
 )  # may change on resume
@@ -63,6 +66,8 @@ class Run:
     settings: dict[str, Any]
     directory: Path | None = None
     result: Result | None = field(default=None, repr=False)
+    programs: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was compiled; the snapshots of one training share it."""
 
     def sample(
         self, key: jax.Array | int, n: int, *, label: np.ndarray | int | None = None, batch_size: int = 256
@@ -75,19 +80,24 @@ class Run:
           label: one class for all or one for each; drawn uniformly if the model has classes and none is given.
           batch_size: images at a time.
         """
+        pieces = list(self.draws(key, n, label=label, batch_size=batch_size))
+        return np.concatenate(pieces) if pieces else np.zeros((0, *self.model.shape), np.uint8)
+
+    def draws(
+        self, key: jax.Array | int, n: int, *, label: np.ndarray | int | None = None, batch_size: int = 256
+    ) -> Iterator[np.ndarray]:
+        """The images of :meth:`sample`, at most ``batch_size`` at a time and only when they are asked for."""
         key = jax.random.key(key) if isinstance(key, int) else key
         if label is not None and not self.model.classes:
             raise ValueError("label was given, but this model is unconditional; leave it out")
         labels = None if label is None else np.broadcast_to(np.asarray(label, np.int32), (n,))
         if labels is not None and n and not 0 <= labels.min() <= labels.max() < self.model.classes:
             raise ValueError(f"label must be in 0..{self.model.classes - 1}, got {labels.min()}..{labels.max()}")
-        size = min(n, batch_size)
-        pieces = []
-        for start in range(0, n, max(size, 1)):
+        size = max(1, min(n, batch_size))
+        for start in range(0, n, size):
             part = None if labels is None else np.resize(labels[start : start + size], size)
             x = self._sampler(self.params, self.buffers, jax.random.fold_in(key, start), size, label=part)
-            pieces.append(np.asarray(data.to_uint8(x)))
-        return np.concatenate(pieces)[:n] if pieces else np.zeros((0, *self.model.shape), np.uint8)
+            yield np.asarray(data.to_uint8(x))[: n - start]
 
     def log_prob(self, key: jax.Array | int, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Log-probability of 8-bit images, nats ``[N]``; :attr:`log_prob_kind` says of which kind.
@@ -115,16 +125,16 @@ class Run:
             raise ValueError(f"{type(self.model).__name__} has no likelihood; use a model with log_prob")
         return self.model.log_prob_kind  # type: ignore[attr-defined]
 
-    @functools.cached_property
+    @property
     def _sampler(self) -> Any:
-        return jax.jit(self.model.sample, static_argnums=3)
+        return self.programs.setdefault("sample", jax.jit(self.model.sample, static_argnums=3))
 
-    @functools.cached_property
+    @property
     def _log_prob(self) -> Any:
         def log_prob(params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
             return self.model.log_prob(params, buffers, key, data.prepare(batch))  # type: ignore[attr-defined]
 
-        return jax.jit(log_prob)
+        return self.programs.setdefault("log_prob", jax.jit(log_prob))
 
 
 def fit(
@@ -173,7 +183,7 @@ def fit(
         raise ConfigError(f"batch size {size} is not divisible by --accumulate {training.accumulate}; change either")
     batches = data.Batches(source, size, training.seed, jax.process_index(), jax.process_count())
     settings = _settings(configuration, source, image_size, training, recipes, flip, crop)
-    sampled = functools.partial(_run_of, model, configuration, settings)
+    sampled = functools.partial(_run_of, model, configuration, settings, {})
 
     def draw(state: State) -> None:
         if directory is None:
@@ -183,6 +193,20 @@ def fit(
             folder = Path(directory) / "samples"
             folder.mkdir(exist_ok=True)
             image_grid(images).save(folder / f"{int(state.step):08d}.png")
+
+    evaluate = None
+    if training.evaluate_every:
+        from gen_jax import ruler  # which knows runs
+
+        _check_metrics(training)
+        measured = ruler.during_training(
+            source,
+            None if directory is None else Path(directory),
+            metrics=training.metrics,
+            number=training.evaluate_images,
+            seed=training.seed,
+        )
+        evaluate = lambda state: measured(sampled(state))  # noqa: E731
 
     with _claimed(directory, settings) as path:
         result = loop.fit(
@@ -194,6 +218,7 @@ def fit(
             directory=path,
             metadata={"data_seed": training.seed},
             draw=draw,
+            evaluate=evaluate,
             start=start,
             mesh=mesh,
             label=label,
@@ -330,6 +355,14 @@ def _check_players(model: Model, optimizers: Mapping[str, Optimizer]) -> None:
         raise ConfigError(f"optimizers are for {sorted(optimizers)}, the model's players are {sorted(names)}")
 
 
+def _check_metrics(training: Training) -> None:
+    from gen_jax.evaluate import METRICS
+
+    for name in training.metrics:
+        if name not in METRICS:
+            raise ConfigError(f"--metrics: unknown metric {name!r}; there are {', '.join(METRICS)}")
+
+
 def _optax(optimizer: Optimizer, steps: int) -> optax.GradientTransformation:
     return optimizer.build(steps) if isinstance(optimizer, Adam) else optimizer
 
@@ -367,9 +400,12 @@ def _settings(
     return json.loads(json.dumps(described))
 
 
-def _run_of(model: Model, configuration: Configuration, settings: dict[str, Any], state: State) -> Run:
+def _run_of(
+    model: Model, configuration: Configuration, settings: dict[str, Any], programs: dict[str, Any], state: State
+) -> Run:
     average = state.ema
-    return Run(model, configuration, average["params"], average["buffers"], int(state.step), settings)
+    step = int(state.step)
+    return Run(model, configuration, average["params"], average["buffers"], step, settings, programs=programs)
 
 
 @contextmanager

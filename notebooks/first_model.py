@@ -73,7 +73,8 @@ for name, images in {
     "VAE": vae.sample(0, len(real)),
 }.items():
     figures = ruler.figures(images, reference, network)
-    print(f"{name:22} {network.metric} {figures['frechet_distance']:6.2f}  coverage {figures['coverage']:.2f}")
+    distance, coverage = figures["frechet_distance"].value, figures["coverage"].value
+    print(f"{name:22} FD-{network.name} {distance:6.2f}  coverage {coverage:.2f}")
 
 # %% [markdown]
 # A VAE knows a lower bound on the log-likelihood, here in bits for every pixel of held-out images:

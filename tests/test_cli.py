@@ -146,6 +146,13 @@ def test_train_sample_evaluate_and_ask(tmp_path, capsys, monkeypatch):
     picture = tmp_path / "x.png"
     assert gen_jax_command(["sample", workdir, "--number", "4", "--out", str(picture)], capsys)[0] == 0
     assert Image.open(picture).size == (2 * 64 + 1, 2 * 64 + 1)
+    folder = f"{tmp_path / 'pictures'}/"
+    assert gen_jax_command(["sample", workdir, "--number", "5", "--out", folder], capsys)[0] == 0
+    files = sorted(Path(folder).iterdir())
+    assert [file.suffix for file in files] == [".png"] * 5  # and not a format that loses something
+    assert (np.stack([np.asarray(Image.open(file)) for file in files])[..., None] == np.load(out)).all()
+    status, _, lines = gen_jax_command(["sample", workdir, "--out", folder], capsys)
+    assert status == 2 and "holds files already" in lines[0]
     status, text, _ = gen_jax_command(["info", workdir, "--json"], capsys)
     described = json.loads(text)
     assert status == 0 and described["step"] == 3 and len(described["state_sha256"]) == 64
@@ -168,7 +175,7 @@ def test_train_sample_evaluate_and_ask(tmp_path, capsys, monkeypatch):
         (["smaple", "x"], 2, "unknown command 'smaple'"),
         (["sample"], 2, "no directory"),
         (["sample", "/nowhere"], 2, "holds no run"),
-        (["sample", "/nowhere", "--out", "x.gif"], 2, ".png or .npy"),
+        (["sample", "/nowhere", "--out", "x.gif"], 2, ".png, .npy or"),
         (["sample", "/nowhere", "--numbr", "4"], 2, "did you mean --number?"),
         (["info", "/nowhere"], 2, "config.json is missing"),
     ],

@@ -44,7 +44,7 @@ def test_file_gives_the_same_network(trained):
     np.testing.assert_allclose(features, expected, atol=1e-5)
     np.testing.assert_allclose(probabilities, jax.nn.softmax(logits), atol=1e-5)
     np.testing.assert_allclose(classifier.apply(params, buffers, x)[0], logits, atol=1e-6)
-    assert net.metric == "FD-own" and features.shape == (9, 5) and probabilities.shape == (9, 3)
+    assert net.name == "own" and features.shape == (9, 5) and probabilities.shape == (9, 3)
 
 
 def test_hash_sees_every_weight(trained):
@@ -78,7 +78,7 @@ def test_files_that_are_no_weights(tmp_path, kind):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_features_do_not_depend_on_batch_order_or_padding(shape):
     net = evaluate.load_feature_network("unheard-of", shape)
-    assert (net.name, net.metric) == ("random", "FD-random")
+    assert net.name == "random"
     assert net == evaluate.load_feature_network("something else", shape)
     images = pictures(11, shape)
     features, probabilities = net.extract(images, 11)
@@ -116,30 +116,50 @@ def test_images_that_are_refused():
 def test_measure_agrees_with_its_parts(trained):
     net = evaluate.read_feature_network(trained[0], "own")
     generated, reference = pictures(60), pictures(50, seed=1) // 2 + 64
-    figures = evaluate.measure(generated, reference, net, subsets=3, subset_size=20, batch_size=32)
+    a, b = (evaluate.summarise(images, net, batch_size=32) for images in (generated, reference))
+    settings = evaluate.Settings(splits=4, subsets=3, subset_size=20)
+    figures = evaluate.measure(a, b, ("fid", "prdc", "is", "kid", "memorisation"), settings=settings)
     (x, p), (y, _) = net.extract(generated, 32), net.extract(reference, 32)
-    assert figures == {
+    kid, kid_spread = evaluate.kernel_distance(x, y, subsets=3, subset_size=20)
+    score, score_spread = evaluate.classifier_score(p, splits=4)
+    assert {name: figure.value for name, figure in figures.items()} == {
         "frechet_distance": evaluate.frechet_distance(x, y),
         "precision": evaluate.overlap(x, y).precision,
         "recall": evaluate.overlap(x, y).recall,
         "density": evaluate.overlap(x, y).density,
         "coverage": evaluate.overlap(x, y).coverage,
-        "score": evaluate.classifier_score(p, splits=1)[0],
-        "kid": evaluate.kernel_distance(x, y, subsets=3, subset_size=20)[0],
-        "kid_spread": evaluate.kernel_distance(x, y, subsets=3, subset_size=20)[1],
+        "score": score,
+        "kid": kid,
+        "authenticity": evaluate.memorisation(x, y).authenticity,
+        "memorised": evaluate.memorisation(x, y).memorised,
     }
-    same = evaluate.measure(reference, reference, net, subsets=3)
-    assert same["frechet_distance"] < 1e-6 < figures["frechet_distance"]
-    assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
+    assert (figures["kid"].spread, figures["score"].spread) == (kid_spread, score_spread)
+    assert (figures["kid"].settings, figures["recall"].settings) == ("3 subsets of 20", "k=3")
+    same = evaluate.measure(b, b)
+    assert same["frechet_distance"].value < 1e-6 < figures["frechet_distance"].value
+    assert [same[name].value for name in ("precision", "recall", "coverage")] == [1, 1, 1]
+
+
+def test_measure_refuses(trained):
+    net = evaluate.read_feature_network(trained[0], "own")
+    a = evaluate.summarise(pictures(60), net)
     with pytest.raises(ValueError, match="one shape"):
-        evaluate.measure(pictures(60, (12, 12, 1)), reference, net)
-
-
-@pytest.mark.filterwarnings("ignore:a Frechet distance from")
-def test_measure_without_classes_has_no_score():
-    net = evaluate.load_feature_network("unheard-of", (8, 8, 1))
-    figures = evaluate.measure(pictures(20), pictures(20, seed=1), net, subsets=2)
-    assert figures["score"] is None and np.isfinite(figures["frechet_distance"])
+        evaluate.measure(evaluate.summarise(pictures(60, (12, 12, 1)), net), a)
+    with pytest.raises(ValueError, match="unknown metric 'fdi'"):
+        evaluate.measure(a, a, ["fdi"])
+    random = evaluate.load_feature_network("unheard-of", (8, 8, 1))
+    b = evaluate.summarise(pictures(60), random)
+    with pytest.raises(ValueError, match="measure both with one"):
+        evaluate.measure(a, b)
+    with pytest.raises(ValueError, match="class probabilities"):
+        evaluate.measure(b, b, ["is"])
+    streamed = evaluate.summarise(pictures(60), net, keep=False)
+    with pytest.raises(ValueError, match="only moments were kept"):
+        evaluate.measure(streamed, a, ["kid"])
+    with pytest.raises(ValueError, match="10 splits, not 3"):
+        evaluate.measure(streamed, a, ["is"], settings=evaluate.Settings(splits=3))
+    with pytest.raises(ValueError, match="subsets must be at least 1"):
+        evaluate.Settings(subsets=0)
 
 
 CARD = evaluate.Card(
@@ -153,7 +173,11 @@ CARD = evaluate.Card(
     feature_hash="0123456789abcdef",
     value=3.25,
     spread=0.125,
+    interval=(3.0, 3.5),
+    generated="runs/x",
+    generated_fingerprint="cd" * 32,
     weights="EMA",
+    weights_digest="fedcba9876543210",
     sampler="ddim",
     sampling_steps=50,
     guidance=1.5,
@@ -167,7 +191,22 @@ def test_card_survives_json_and_prints_one_line():
     assert evaluate.Card.from_json(CARD.to_json()) == CARD
     line = str(CARD)
     assert "\n" not in line
-    for part in ("FD-digits", "3.25", "0.12", "1,000", "1,497", "digits train", "0123456789abcdef", "EMA", "50 steps"):
+    for part in (
+        "FD-digits",
+        "3.25",
+        "0.12",
+        "1,000",
+        "1,497",
+        "digits train",
+        "0123456789abcdef",
+        "EMA",
+        "50 steps",
+        "[3, 3.5]",
+        "runs/x",
+        "fedcba9876543210",
+        "seed 0, 1",
+        "guidance 1.5",
+    ):
         assert part in line
     assert set(evaluate.versions()) >= {"python", "jax", "flax", "numpy", "gen_jax"}
 
@@ -178,7 +217,7 @@ RULER = [field.name for field in dataclasses.fields(evaluate.Card) if field.meta
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(evaluate.Card)])
 def test_cards_with_different_rulers_are_not_compared(field):
     old = getattr(CARD, field)
-    new = {int: 7, float: 7.0, str: "other", tuple: (5,), dict: {}}[type(old)]
+    new = {int: 7, float: 7.0, str: "other", tuple: (5, 6), dict: {}}[type(old)]
     other = dataclasses.replace(CARD, **{field: new})
     if field in RULER:
         with pytest.raises(ValueError, match=f"{field} is .* for 'a' and .* for 'b'"):
@@ -200,4 +239,5 @@ def test_the_ruler_is_the_data_the_network_and_the_numbers_of_images():
         "feature_hash",
         "resize",
         "quantisation",
+        "reference_quantisation",
     }

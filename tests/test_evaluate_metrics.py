@@ -8,8 +8,8 @@ import scipy.linalg
 
 from gen_jax import evaluate
 from gen_jax.evaluate import precision_recall as pr
-from gen_jax.evaluate.frechet import Moments, merge
 from gen_jax.evaluate.kid import squared_discrepancy
+from gen_jax.evaluate.moments import Moments, merge
 
 
 def generator(seed=0):

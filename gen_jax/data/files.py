@@ -7,6 +7,7 @@ of an animation the first frame is taken; pixels of more than 8 bits are refused
 
 import io
 import pathlib
+import threading
 import warnings
 from concurrent import futures
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
+_QUIET = threading.Lock()
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
@@ -44,10 +46,10 @@ class Folder(NamedTuple):
 
 def open_folder(path: pathlib.Path, image_size: int | None) -> Folder:
     """The pictures of a folder, in the order of their names; sub-folders, one level deep, are the classes."""
-    paths, labels, classes = _walk(path)
+    paths, labels, classes = walk(path)
     shapes = []
     for file in paths:
-        height, width, channels = _header(file)
+        height, width, channels = header(file)
         shapes.append((height, width, channels) if image_size is None else (image_size, image_size, channels))
     for file, shape in zip(paths, shapes):
         if shape[:2] != shapes[0][:2]:
@@ -62,7 +64,8 @@ def open_folder(path: pathlib.Path, image_size: int | None) -> Folder:
     return Folder(tuple(paths), labels, classes, shape, image_size)
 
 
-def _walk(path: pathlib.Path) -> tuple[list[pathlib.Path], np.ndarray | None, int]:
+def walk(path: pathlib.Path) -> tuple[list[pathlib.Path], np.ndarray | None, int]:
+    """The pictures of a folder by their names; with sub-folders, also labels and the number of classes."""
     entries = sorted((entry for entry in path.iterdir() if not entry.name.startswith(".")), key=lambda e: e.name)
     folders = [entry for entry in entries if entry.is_dir()]
     loose = [entry for entry in entries if not entry.is_dir() and entry.suffix.lower() in SUFFIXES]
@@ -96,12 +99,13 @@ def _walk(path: pathlib.Path) -> tuple[list[pathlib.Path], np.ndarray | None, in
 def _open(path: pathlib.Path, data: bytes | None = None) -> Any:
     from PIL import Image
 
-    with warnings.catch_warnings():
+    with _QUIET, warnings.catch_warnings():  # which changes what all threads see, one at a time
         warnings.simplefilter("ignore")
         return Image.open(path if data is None else io.BytesIO(data))
 
 
-def _header(path: pathlib.Path) -> tuple[int, int, int]:
+def header(path: pathlib.Path) -> tuple[int, int, int]:
+    """Height, width and channels of a picture, without decoding it; refused, if it cannot be used."""
     try:
         with _open(path) as image:
             size, mode = image.size, image.mode

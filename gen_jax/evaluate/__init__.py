@@ -1,38 +1,93 @@
-"""The ruler: how far generated images are from real ones, in features of a small classifier. :func:`measure`
-gives every figure at once; each metric is also a pure function of features, with its definition at the head
-of its file. Distances are named after their features (``FD-digits``, ``FD-fashion``, ``FD-random``), because
-those in other features, Inception's above all, are other numbers. A :class:`Card` carries a figure together
-with everything it depends on, and :func:`compare` refuses to set figures side by side that were measured
+"""The ruler: how far generated images are from real ones, in the features of a network.
+
+Each metric is a pure function of features, with its definition at the head of its file, and what a set needs for it can
+be gathered while the set streams by: ``summarise`` goes over the images once, ``measure`` compares two summaries,
+``cards`` says what every figure depends on, and ``compare`` refuses to set figures side by side that were measured
 differently.
+
+>>> import numpy as np
+>>> from gen_jax import evaluate
+>>> a, b = np.random.default_rng(0).integers(0, 256, (2, 300, 8, 8, 1), dtype=np.uint8)
+>>> network = evaluate.load_feature_network("digits", (8, 8, 1))
+>>> generated, reference = (evaluate.summarise(images, network) for images in (a, b))
+>>> figures = evaluate.measure(generated, reference, ["fid", "prdc"])
+>>> evaluate.cards(figures, generated, reference)[0].metric
+'FD-digits'
+
+Distances are named after their features (``FD-digits``, ``FD-fashion``, ``FD-random``): an FID is one in Inception's,
+and other features give other numbers.
 """
 
-from gen_jax.evaluate.card import Card, compare, versions
+from gen_jax.evaluate.bootstrap import half_samples, interval
+from gen_jax.evaluate.card import Card, Provenance, cards, compare, metric_name, versions
+from gen_jax.evaluate.extrapolate import Extrapolation, extrapolate
 from gen_jax.evaluate.features import (
     FeatureNetwork,
     load_feature_network,
+    named_feature_network,
     read_feature_network,
     save_feature_network,
 )
-from gen_jax.evaluate.frechet import frechet_distance, moments
+from gen_jax.evaluate.frechet import frechet_distance
+from gen_jax.evaluate.images import ImageSet, from_array, from_folder, from_source, open_images
+from gen_jax.evaluate.inception import Inception, load_inception
 from gen_jax.evaluate.inception_score import classifier_score
 from gen_jax.evaluate.kid import kernel_distance
-from gen_jax.evaluate.measure import measure, measure_features
+from gen_jax.evaluate.measure import METRICS, STREAMING, Figure, Settings, measure
+from gen_jax.evaluate.memorisation import Memorisation, Neighbours, memorisation, nearest
+from gen_jax.evaluate.modes import Mixture, Modes, grid, modes, ring
+from gen_jax.evaluate.moments import Moments, merge, moments
 from gen_jax.evaluate.precision_recall import Overlap, overlap
+from gen_jax.evaluate.statistics import Accumulator, Statistics, load_statistics, save_statistics, summarise
 
 __all__ = [
+    "METRICS",
+    "STREAMING",
+    "Accumulator",
     "Card",
+    "Extrapolation",
     "FeatureNetwork",
+    "Figure",
+    "ImageSet",
+    "Inception",
+    "Memorisation",
+    "Mixture",
+    "Modes",
+    "Moments",
+    "Neighbours",
     "Overlap",
+    "Provenance",
+    "Settings",
+    "Statistics",
+    "cards",
     "classifier_score",
     "compare",
+    "extrapolate",
     "frechet_distance",
+    "from_array",
+    "from_folder",
+    "from_source",
+    "grid",
+    "half_samples",
+    "interval",
     "kernel_distance",
     "load_feature_network",
+    "load_inception",
+    "load_statistics",
     "measure",
-    "measure_features",
+    "memorisation",
+    "merge",
+    "metric_name",
+    "modes",
     "moments",
+    "named_feature_network",
+    "nearest",
+    "open_images",
     "overlap",
     "read_feature_network",
+    "ring",
     "save_feature_network",
+    "save_statistics",
+    "summarise",
     "versions",
 ]

@@ -1,5 +1,4 @@
-"""Features of images, from a small classifier: the ruler's network, known by its name and the hash of its
-weights.
+"""Features of images: the ruler's networks, each known by its name and the hash of its weights.
 
 The classifiers for digits and Fashion-MNIST were trained on those sets and come with the package. For any
 other data the same network with random weights from a fixed seed stands in, and is called ``random`` wherever
@@ -12,7 +11,7 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -33,61 +32,95 @@ _SHIPPED = {"digits": ("digits", (8, 8, 1), 10), "fashion_mnist": ("fashion", (2
 _RANDOM_SEED = 0
 
 
+Compute = Callable[[Tree, jax.Array], tuple[jax.Array, jax.Array | None]]
+
+
 @dataclasses.dataclass(frozen=True)
 class FeatureNetwork:
-    """A classifier whose last hidden layer measures images."""
+    """A network that measures images. Any will do: what it computes, its weights, and what it is called."""
 
     name: str
-    """``digits``, ``fashion``, or ``random``."""
+    """``digits``, ``fashion``, ``random``, ``inception``, or a name of your own."""
     hash: str
     """First 16 hexadecimal digits of the SHA-256 of the weights."""
-    channels: int
+    channels: tuple[int, ...]
     """Of the images that it takes."""
     has_probabilities: bool
     """Whether it was trained on classes."""
-    network: Network = dataclasses.field(repr=False, compare=False)
-    params: Tree = dataclasses.field(repr=False, compare=False)
-    buffers: Tree = dataclasses.field(repr=False, compare=False)
+    compute: Compute = dataclasses.field(repr=False, compare=False)
+    """From weights and what ``prepare`` gives to features ``[B, F]`` and class probabilities ``[B, K]`` or None; a pure
+    function, each example independent of its batch-mates.
+    """
+    weights: Tree = dataclasses.field(repr=False, compare=False)
+    resize: str = "none"
+    """How it brings images to the size that it sees."""
+    batch_size: int = 500
+    """Images at a time, where nothing else is asked for."""
+    prepare: Callable[[jax.Array], jax.Array] = dataclasses.field(
+        default=lambda images: images, repr=False, compare=False
+    )
+    """From uint8 ``[B, H, W, C]`` to what ``compute`` takes, in a program of its own: a network that resizes is
+    compiled once, and not again for every size of images.
+    """
+    _copies: dict[Any, Tree] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @property
-    def metric(self) -> str:
-        """Name of the Frechet distance in these features; it is never the one in Inception's."""
-        return f"FD-{self.name}"
-
-    def extract(self, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray | None]:
-        """Features float32 ``[N, F]`` and class probabilities float32 ``[N, K]``, or None, of uint8
-        ``images``.
-
-        The last batch is padded, so that all are computed by one program.
+    def extract(self, images: np.ndarray, batch_size: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Features float32 ``[N, F]`` and class probabilities float32 ``[N, K]``, or None, of uint8 ``images``.
 
         Args:
           images: uint8 ``[N, H, W, C]``.
           batch_size: images per call; the features do not depend on it beyond rounding.
         """
-        self._check(images)
-        features, probabilities = [], []
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            padding = [(0, batch_size - len(batch))] + [(0, 0)] * 3
-            found = _extract(self.network, self.params, self.buffers, np.pad(batch, padding))
-            features.append(np.asarray(found[0])[: len(batch)])
-            probabilities.append(np.asarray(found[1])[: len(batch)])
+        self.check(images)
+        size = batch_size or self.batch_size
+        found = [self.begin(images[start : start + size], size) for start in range(0, len(images), size)]
+        features, probabilities = zip(*(got() for got in found), strict=True)
         return np.concatenate(features), np.concatenate(probabilities) if self.has_probabilities else None
 
-    def _check(self, images: np.ndarray) -> None:
+    def begin(self, images: np.ndarray, size: int) -> Callable[[], tuple[np.ndarray, np.ndarray | None]]:
+        """Starts on at most ``size`` images, padded to that so that one program serves all batches, and split over
+        this process's devices; what comes back waits for the features.
+        """
+        devices = tuple(jax.local_devices())
+        mesh = jax.make_mesh((len(devices),), ("data",), (jax.sharding.AxisType.Auto,), devices=devices)
+        everywhere, parted = (
+            jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axis)) for axis in ((), ("data",))
+        )
+        if devices not in self._copies:
+            self._copies[devices] = jax.device_put(self.weights, everywhere)
+        padded = -(-size // len(devices)) * len(devices)
+        whole = jax.device_put(np.pad(images, [(0, padded - len(images))] + [(0, 0)] * 3), parted)
+        features, probabilities = _compute(self.compute, self._copies[devices], _prepare(self.prepare, whole))
+
+        def result() -> tuple[np.ndarray, np.ndarray | None]:
+            kept = np.asarray(features)[: len(images)]
+            return kept, None if probabilities is None else np.asarray(probabilities)[: len(images)]
+
+        return result
+
+    def check(self, images: np.ndarray) -> None:
+        """A ValueError of one line if these are no images that the network takes."""
         if images.dtype != np.uint8:
             raise ValueError(f"features are of uint8 images, got {images.dtype}; use gen_jax.data.to_uint8")
-        if images.ndim != 4 or images.shape[3] != self.channels or not len(images):
+        if images.ndim != 4 or images.shape[3] not in self.channels or not len(images):
+            channels = " or ".join(map(str, self.channels))
             raise ValueError(
-                f"the feature network {self.name!r} takes images [N, H, W, {self.channels}], got {images.shape}"
+                f"the feature network {self.name!r} takes images [N, H, W, {channels}], got {images.shape}"
             )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _extract(classifier: Network, params: Tree, buffers: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+_prepare = jax.jit(lambda prepare, images: prepare(images), static_argnums=0)
+_compute = jax.jit(lambda compute, weights, images: compute(weights, images), static_argnums=0)
+
+
+def _classify(classifier: Network, weights: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = prepare({"image": images})["image"]
-    (features, logits), _ = classifier.apply(params, buffers, x, method=Classifier.features)
+    (features, logits), _ = classifier.apply(weights["params"], weights["buffers"], x, method=Classifier.features)
     return features, jax.nn.softmax(logits)
+
+
+def _features_alone(classifier: Network, weights: Tree, images: jax.Array) -> tuple[jax.Array, None]:
+    return _classify(classifier, weights, images)[0], None
 
 
 def load_feature_network(data_name: str, shape: tuple[int, int, int], classes: int = 0) -> FeatureNetwork:
@@ -103,13 +136,28 @@ def load_feature_network(data_name: str, shape: tuple[int, int, int], classes: i
       weights.
     """
     name, usual_shape, usual_classes = _SHIPPED.get(data_name, ("", (), 0))
-    path = WEIGHTS / f"{name}.safetensors"
-    if tuple(shape) == usual_shape and classes in (0, usual_classes) and path.exists():
-        return read_feature_network(path, name)
-    classifier = network(Classifier, inputs=shape[2])
+    if tuple(shape) == usual_shape and classes in (0, usual_classes):
+        return named_feature_network(name)
+    return named_feature_network("random", channels=shape[2])
+
+
+def named_feature_network(name: str, *, channels: int = 1) -> FeatureNetwork:
+    """``digits`` or ``fashion``, which come with the package and take grey images, or ``random`` for ``channels``.
+
+    Raises:
+      ValueError: if there is no network of this name.
+    """
+    shipped = sorted(own for own, *_ in _SHIPPED.values())
+    if name in shipped:
+        return read_feature_network(WEIGHTS / f"{name}.safetensors", name)
+    if name != "random":
+        raise ValueError(f"unknown feature network {name!r}; there are inception, {', '.join(shipped)} and random")
+    classifier = network(Classifier, inputs=channels)
     params, buffers = _random_weights(classifier)
     digest = weights_hash(params, buffers)
-    return FeatureNetwork("random", digest, shape[2], False, classifier, params, buffers)
+    compute = functools.partial(_features_alone, classifier)
+    weights = {"params": params, "buffers": buffers}
+    return FeatureNetwork("random", digest, (channels,), False, compute, weights)
 
 
 def _random_weights(classifier: Network) -> tuple[Tree, Tree]:
@@ -139,9 +187,9 @@ def read_feature_network(path: str | pathlib.Path, name: str) -> FeatureNetwork:
     trees = _nested(flat)
     params, buffers = trees.get("params", {}), trees.get("buffers", {})
     classifier = network(Classifier, **hyperparameters)
-    return FeatureNetwork(
-        name, weights_hash(params, buffers), hyperparameters["inputs"], True, classifier, params, buffers
-    )
+    compute = functools.partial(_classify, classifier)
+    weights = {"params": params, "buffers": buffers}
+    return FeatureNetwork(name, weights_hash(params, buffers), (hyperparameters["inputs"],), True, compute, weights)
 
 
 def save_feature_network(

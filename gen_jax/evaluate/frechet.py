@@ -4,67 +4,27 @@ Heusel et al. 2017, arXiv 1706.08500. With means ``m`` and covariances ``C`` (no
 
     d = |m1 - m2|^2 + tr C1 + tr C2 - 2 tr (C1 C2)^(1/2)                                                  (1)
 
-The eigenvalues of ``C1 C2`` are those of the symmetric ``C1^(1/2) C2 C1^(1/2)``, which are the squared
-singular values of ``C1^(1/2) C2^(1/2)``. So
+With any factors ``C1 = A A'`` and ``C2 = B B'``, ``C1 C2`` has the eigenvalues of ``(A' B)(A' B)'``. So
 
-    tr (C1 C2)^(1/2) = the sum of the singular values of C1^(1/2) C2^(1/2)                                (2)
+    tr (C1 C2)^(1/2) = the sum of the roots of the eigenvalues of (A' B)(A' B)'                           (2)
+                     = the sum of the singular values of A' B                                             (3)
 
-which, unlike the roots of eigenvalues, stays accurate where a covariance has not full rank: rounding errors
-are not drawn the root of.
+The factors are pivoted Cholesky's, which are as wide as the rank: fewer examples than features, or features that never
+fire, leave no zeros to draw the roots of. (2) takes a third of the time of (3), and less than a tenth of a matrix root;
+but the roots of eigenvalues that rounding has blurred are wrong, and where they could matter (3) is taken instead.
 
-Everything is in float64. Moments of parts are merged by the rule of Chan, Golub and LeVeque 1979: with
-``delta = m2 - m1``,
-
-    S = S1 + S2 + delta delta' n1 n2 / (n1 + n2)                                                          (3)
-
-for the sums ``S`` of squared deviations, which loses nothing when the mean is large against the deviations.
+Everything is in float64.
 """
 
-import functools
 import warnings
-from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 
-_BLOCK = 8192  # examples per step of the accumulation
+from gen_jax.evaluate.moments import Moments, moments
 
-
-class Moments(NamedTuple):
-    """Size, mean and summed squared deviations of a set of features."""
-
-    n: int
-    mean: np.ndarray  # [F]
-    scatter: np.ndarray  # [F, F]
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """Unbiased covariance ``[F, F]``."""
-        return self.scatter / (self.n - 1)
-
-
-def moments(features: np.ndarray) -> Moments:
-    """Moments of ``features [N, F]``."""
-    if features.ndim != 2 or not len(features):
-        raise ValueError(f"expected features [N, F] with N > 0, got shape {features.shape}")
-    if not np.isfinite(features).all():
-        raise ValueError("expected finite features, got NaN or infinity; look at the images that they are of")
-    blocks = (features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK))
-    return functools.reduce(merge, (_moments_of_block(block) for block in blocks))
-
-
-def _moments_of_block(block: np.ndarray) -> Moments:
-    mean = block.mean(0, dtype=np.float64)
-    deviations = block.astype(np.float64) - mean
-    rest = deviations.mean(0)  # what rounding left of the mean
-    deviations -= rest
-    return Moments(len(block), mean + rest, deviations.T @ deviations)
-
-
-def merge(a: Moments, b: Moments) -> Moments:
-    """Moments of the union of two sets, by (3)."""
-    n = a.n + b.n
-    delta = b.mean - a.mean
-    return Moments(n, a.mean + delta * (b.n / n), a.scatter + b.scatter + np.outer(delta, delta) * (a.n * b.n / n))
+_EPS = float(np.finfo(np.float64).eps)
+_TOLERANCE = 1e-10  # of (2), against tr C1 + tr C2
 
 
 def frechet_distance(generated: np.ndarray | Moments, reference: np.ndarray | Moments) -> float:
@@ -84,18 +44,33 @@ def frechet_distance(generated: np.ndarray | Moments, reference: np.ndarray | Mo
             raise ValueError(f"a Frechet distance needs 2 examples or more on each side, got {x.n}")
         if x.n < width:
             warnings.warn(
-                f"a Frechet distance from {x.n} examples of {width} features: the covariance has not full"
-                " rank, and"
+                f"a Frechet distance from {x.n} examples of {width} features: the covariance has not full rank, and"
                 " the distance says more of the number of examples than of the images; use more",
                 stacklevel=2,
             )
-    overlap = np.linalg.svd(_root(a.covariance) @ _root(b.covariance), compute_uv=False).sum()  # (2)
-    distance = np.sum((a.mean - b.mean) ** 2) + np.trace(a.covariance) + np.trace(b.covariance) - 2 * overlap
-    return max(0.0, float(distance))  # a squared metric; below 0 is rounding
+    traces = float(np.trace(a.covariance) + np.trace(b.covariance))
+    distance = float(np.sum((a.mean - b.mean) ** 2)) + traces - 2 * _trace_of_root(a.covariance, b.covariance, traces)
+    return max(0.0, distance)  # a squared metric; below 0 is rounding
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """Symmetric square root; eigenvalues that cannot be told from 0 are 0."""
-    values, vectors = np.linalg.eigh(covariance)
-    smallest = len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
-    return (vectors * np.sqrt(np.where(values > smallest, values, 0.0))) @ vectors.T
+def _trace_of_root(a: np.ndarray, b: np.ndarray, scale: float) -> float:
+    """(2), or (3) where (2) could be wrong by more than a share of ``scale``."""
+    product = _factor(a).T @ _factor(b)
+    if not product.size:
+        return 0.0
+    gram = product @ product.T if product.shape[0] <= product.shape[1] else product.T @ product
+    values = scipy.linalg.eigvalsh(gram, check_finite=False, overwrite_a=True)
+    blur = len(values) * _EPS * max(values[-1], 0.0)  # of every eigenvalue
+    roots = np.sqrt(np.maximum(values, 0.0))
+    error = np.minimum(blur / np.maximum(2 * roots, np.sqrt(blur) + 1e-300), np.sqrt(blur)).sum()
+    if error <= _TOLERANCE * scale:
+        return float(roots.sum())
+    return float(scipy.linalg.svdvals(product, check_finite=False, overwrite_a=True).sum())
+
+
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    """``A [F, rank]`` with ``A A' = covariance``, up to rounding."""
+    lower, order, rank, _ = scipy.linalg.lapack.dpstrf(covariance, lower=1)
+    factor = np.empty((len(covariance), rank))
+    factor[order - 1] = np.tril(lower)[:, :rank]
+    return factor

@@ -1,92 +1,172 @@
 """All figures of one set of generated images against one set of reference images."""
 
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
 
-from gen_jax.evaluate.features import FeatureNetwork
+from gen_jax.evaluate.bootstrap import half_samples, interval
+from gen_jax.evaluate.extrapolate import extrapolate
 from gen_jax.evaluate.frechet import frechet_distance
-from gen_jax.evaluate.inception_score import classifier_score
 from gen_jax.evaluate.kid import kernel_distance
+from gen_jax.evaluate.memorisation import memorisation
 from gen_jax.evaluate.precision_recall import overlap
+from gen_jax.evaluate.statistics import Statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the metrics depend on besides the images and the network."""
+
+    neighbours: int = 3
+    """k of precision and recall."""
+    density_neighbours: int = 5
+    """k of density and coverage."""
+    splits: int = 10
+    """Parts that a score is the mean over; larger parts have less bias."""
+    subsets: int = 100
+    """Random subsets that a kernel distance is the mean over."""
+    subset_size: int = 1000
+    """Images in each, from either side."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"{field.name} must be at least 1, got {getattr(self, field.name)}")
+
+
+class Figure(NamedTuple):
+    """A measured value."""
+
+    value: float
+    spread: float | None = None
+    """Standard deviation over splits or subsets."""
+    settings: str = ""
+    """What else it depends on."""
+    interval: tuple[float, float] | None = None
+    """Where it would lie with other images of the same laws, 19 times of 20."""
+
+
+Figures = dict[str, Figure]
+Metric = Callable[[Statistics, Statistics, Settings], Figures]
+
+
+def _frechet(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+    return {"frechet_distance": Figure(frechet_distance(generated.moments, reference.moments))}
+
+
+def _kernel(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+    x, y = (side.kept("a kernel distance") for side in (generated, reference))
+    value, spread = kernel_distance(x, y, subsets=settings.subsets, subset_size=settings.subset_size)
+    size = min(settings.subset_size, len(x), len(y))
+    return {"kid": Figure(value, spread, f"{settings.subsets} subsets of {size}")}
+
+
+def _overlap(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+    k, wide = settings.neighbours, settings.density_neighbours
+    x, y = (side.kept("precision and recall") for side in (generated, reference))
+    found = overlap(x, y, neighbours=k, density_neighbours=wide)
+    of = {"precision": k, "recall": k, "density": wide, "coverage": wide}
+    return {name: Figure(value, settings=f"k={of[name]}") for name, value in found._asdict().items()}
+
+
+def _score(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+    value, spread = generated.score(settings.splits)
+    return {"score": Figure(value, spread if settings.splits > 1 else None, f"{settings.splits} splits")}
+
+
+def _frechet_infinity(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+    generated.kept("an extrapolation")
+
+    def part(indices: np.ndarray) -> float:
+        return frechet_distance(generated.take(indices).moments, reference.moments)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the sizes: that they are small is the point
+        line = extrapolate(part, generated.n)
+    return {"frechet_distance_infinity": Figure(line.value, settings=f"{len(line.sizes)} sizes from {line.sizes[0]:,}")}
+
+
+def _score_infinity(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+    generated.kept("an extrapolation")
+    line = extrapolate(lambda indices: generated.take(indices).score(1)[0], generated.n)
+    return {"score_infinity": Figure(line.value, settings=f"{len(line.sizes)} sizes from {line.sizes[0]:,}")}
+
+
+def _memorisation(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+    found = memorisation(*(side.kept("nearest neighbours") for side in (generated, reference)))
+    return {name: Figure(value) for name, value in found._asdict().items()}
+
+
+METRICS: Mapping[str, Metric] = {
+    "fid": _frechet,
+    "kid": _kernel,
+    "prdc": _overlap,
+    "is": _score,
+    "fid_infinity": _frechet_infinity,
+    "is_infinity": _score_infinity,
+    "memorisation": _memorisation,
+}
+"""What can be asked for: Frechet and kernel distance; precision, recall, density and coverage; the score; distance and
+score of endless images; authenticity and memorised share."""
+
+STREAMING = ("fid", "is")
+"""Those that need no features kept."""
 
 
 def measure(
-    generated: np.ndarray,
-    reference: np.ndarray,
-    network: FeatureNetwork,
+    generated: Statistics,
+    reference: Statistics,
+    metrics: Sequence[str] = ("fid", "prdc", "kid"),
     *,
+    settings: Settings = Settings(),
+    replicates: int = 0,
     seed: int = 0,
-    neighbours: int = 3,
-    density_neighbours: int = 5,
-    splits: int = 1,
-    subsets: int = 100,
-    subset_size: int = 1000,
-    batch_size: int = 500,
-) -> dict[str, float | None]:
-    """Every metric of generated against reference images.
+) -> Figures:
+    """Figures of generated against reference images, by name.
 
     Args:
-      generated: uint8 ``[M, H, W, C]``.
-      reference: uint8 ``[N, H, W, C]``.
-      network: what the features come from.
-      seed: of the splits and subsets.
-      neighbours: k of precision and recall.
-      density_neighbours: k of density and coverage.
-      splits: parts that the score is the mean over; larger parts have less bias.
-      subsets: random subsets that the kernel distance is the mean over.
-      subset_size: examples in each.
-      batch_size: images per call of the network.
+      generated: of the generated images.
+      reference: of the reference, in the same network's features.
+      metrics: keys of :data:`METRICS`.
+      settings: what they depend on.
+      replicates: half-samples that intervals are made from; 0 makes none.
+      seed: of the half-samples.
 
-    Returns:
-      ``frechet_distance``, ``precision``, ``recall``, ``density``, ``coverage``, ``score`` (None where the
-      network knows no classes), ``kid`` and ``kid_spread``.
+    Raises:
+      ValueError: if a metric is not known or cannot be had from these statistics, or the networks differ.
     """
-    if generated.shape[1:] != reference.shape[1:]:
+    for name in metrics:
+        if name not in METRICS:
+            raise ValueError(f"unknown metric {name!r}; there are {', '.join(METRICS)}")
+    if (generated.network, generated.network_hash) != (reference.network, reference.network_hash):
         raise ValueError(
-            f"generated and reference images should have one shape, got {generated.shape[1:]} and {reference.shape[1:]}"
+            f"{generated.name} was measured with the network {generated.network} {generated.network_hash}, "
+            f"{reference.name} with {reference.network} {reference.network_hash}; measure both with one"
         )
-    return measure_features(
-        network.extract(generated, batch_size),
-        network.extract(reference, batch_size)[0],
-        seed=seed,
-        neighbours=neighbours,
-        density_neighbours=density_neighbours,
-        splits=splits,
-        subsets=subsets,
-        subset_size=subset_size,
-    )
+    if generated.resize == "none" and generated.shape != reference.shape:
+        raise ValueError(
+            f"the network {generated.network} does not resize, so that generated and reference images should have one "
+            f"shape, got {generated.shape} and {reference.shape}"
+        )
+    found = _figures(generated, reference, metrics, settings)
+    if not replicates:
+        return found
+
+    def halves(i: np.ndarray, j: np.ndarray) -> dict[str, float]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of sizes: the halves' are not the figure's
+            part = _figures(generated.take(i), reference.take(j), metrics, settings)
+        return {name: figure.value for name, figure in part.items()}
+
+    spreads = half_samples(halves, generated.n, reference.n, replicates=replicates, seed=seed)
+    return {name: figure._replace(interval=interval(figure.value, spreads[name])) for name, figure in found.items()}
 
 
-def measure_features(
-    generated: tuple[np.ndarray, np.ndarray | None],
-    reference: np.ndarray,
-    *,
-    seed: int = 0,
-    neighbours: int = 3,
-    density_neighbours: int = 5,
-    splits: int = 1,
-    subsets: int = 100,
-    subset_size: int = 1000,
-) -> dict[str, float | None]:
-    """:func:`measure` on extracted features, for a reference that serves many times.
-
-    Args:
-      generated: features ``[M, F]`` and probabilities ``[M, K]`` or None, as ``extract`` gives them.
-      reference: features ``[N, F]``.
-      seed: of the splits and subsets.
-      neighbours: k of precision and recall.
-      density_neighbours: k of density and coverage.
-      splits: parts that the score is the mean over.
-      subsets: random subsets that the kernel distance is the mean over.
-      subset_size: examples in each.
-    """
-    features, probabilities = generated
-    shares = overlap(features, reference, neighbours=neighbours, density_neighbours=density_neighbours)
-    kid, kid_spread = kernel_distance(features, reference, subsets=subsets, subset_size=subset_size, seed=seed)
-    score = None if probabilities is None else classifier_score(probabilities, splits=splits, seed=seed)[0]
-    return {
-        "frechet_distance": frechet_distance(features, reference),
-        **shares._asdict(),
-        "score": score,
-        "kid": kid,
-        "kid_spread": kid_spread,
-    }
+def _figures(generated: Statistics, reference: Statistics, metrics: Sequence[str], settings: Settings) -> Figures:
+    found: Figures = {}
+    for name in metrics:
+        found |= METRICS[name](generated, reference, settings)
+    return found

@@ -45,14 +45,14 @@ def overlap(
       neighbours: k of precision and recall.
       density_neighbours: k of density and coverage.
     """
-    generated, reference = _checked(generated, reference, max(neighbours, density_neighbours))
+    generated, reference = checked(generated, reference, max(neighbours, density_neighbours))
     slack = _slack(generated, reference)
     generated_radii = slack(squared_radii(generated, (neighbours,))[0])
     wide, narrow = slack(squared_radii(reference, (density_neighbours, neighbours)))
     precise = np.zeros(len(generated), bool)
     recalled = np.zeros(len(reference), bool)
     inside = np.zeros(len(reference), np.int64)
-    for rows, distances in _blocks(reference, generated):
+    for rows, distances in blocks(reference, generated):
         precise |= (distances <= narrow[rows, None]).any(0)
         recalled[rows] = (distances <= generated_radii).any(1)
         inside[rows] = np.count_nonzero(distances <= wide[rows, None], axis=1)
@@ -64,36 +64,45 @@ def squared_radii(points: np.ndarray, neighbours: Sequence[int]) -> np.ndarray:
     """Squared distance of each of ``points [N, F]`` to its k-th nearest other point, for each k, ``[K, N]``."""
     ranks = [k - 1 for k in neighbours]
     radii = np.empty((len(ranks), len(points)))
-    for rows, distances in _blocks(points, points):
+    for rows, distances in blocks(points, points):
         distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = np.inf  # not itself
         distances.partition(sorted(set(ranks)), axis=1)
         radii[:, rows] = distances[:, ranks].T
     return np.maximum(radii, 0.0)
 
 
-def _blocks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def blocks(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Squared distances, up to rounding, of blocks of rows of ``a`` to all of ``b``."""
     # |a|^2 + |b|^2 - 2 a.b as one product, since passes over the distances are what costs time.
-    ones_a, ones_b = np.ones((len(a), 1)), np.ones((len(b), 1))
-    left = np.hstack([a, np.sum(a**2, 1, keepdims=True), ones_a])
-    right = np.hstack([-2 * b, ones_b, np.sum(b**2, 1, keepdims=True)]).T
+    right = np.empty((b.shape[1] + 2, len(b)))
+    np.multiply(b.T, -2, out=right[:-2])
+    right[-2], right[-1] = 1, np.einsum("nf,nf->n", b, b)
     step = max(1, _BLOCK // len(b))
     for start in range(0, len(a), step):
         rows = slice(start, min(start + step, len(a)))
-        yield rows, left[rows] @ right
+        block = a[rows]
+        squares = np.einsum("nf,nf->n", block, block)[:, None]
+        yield rows, np.hstack([block, squares, np.ones_like(squares)]) @ right
 
 
 def _slack(a: np.ndarray, b: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Squared radii with room for the rounding of squared distances between ``a`` and ``b``."""
-    rounding = 1e-13 * (np.sum(a**2, 1).max() + np.sum(b**2, 1).max())
+    rounding = 1e-13 * (np.einsum("nf,nf->n", a, a).max() + np.einsum("nf,nf->n", b, b).max())
     return lambda radii: radii * (1 + 1e-10) + rounding
 
 
-def _checked(generated: np.ndarray, reference: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+def checked(
+    generated: np.ndarray, reference: np.ndarray, neighbours: int, *, of_both: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both sets as float64 about a common centre; neighbours are looked for in both, or in the reference alone.
+
+    Raises:
+      ValueError: if they are no features of one width, not finite, or fewer than neighbours are wanted.
+    """
     for points in (generated, reference):
         if points.ndim != 2 or points.shape[1] != reference.shape[1]:
             raise ValueError(f"expected features [N, F] of one width, got {generated.shape} and {reference.shape}")
-        if len(points) <= neighbours:
+        if (of_both or points is reference) and len(points) <= neighbours:
             raise ValueError(
                 f"the {neighbours} nearest neighbours need more than {neighbours} examples on each side, got"
                 f" {len(points)}; generate more, or ask for fewer neighbours"
@@ -101,4 +110,4 @@ def _checked(generated: np.ndarray, reference: np.ndarray, neighbours: int) -> t
         if not np.isfinite(points).all():
             raise ValueError("expected finite features, got NaN or infinity; look at the images that they are of")
     centre = reference.mean(0, dtype=np.float64)  # a common offset would cost accuracy and changes nothing
-    return generated.astype(np.float64) - centre, reference.astype(np.float64) - centre
+    return np.subtract(generated, centre, dtype=np.float64), np.subtract(reference, centre, dtype=np.float64)

@@ -20,9 +20,11 @@ from flax import nnx
 
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.embed import TimeEmbedding, sinusoidal
-from gen_jax.nn.layers import WEIGHTS, ZERO
-from gen_jax.nn.ncsnpp import NCSNpp, is_halved, sides
+from gen_jax.nn.ladder import Condition, Keys, is_halved, sides
+from gen_jax.nn.layers import WEIGHTS, ZERO, AdaptiveGroupNorm
+from gen_jax.nn.ncsnpp import NCSNpp, half_block
 from gen_jax.nn.resample import depth_to_space, downsample, space_to_depth
+from gen_jax.nn.residual import Resample, ResidualBlock
 
 _SCALED = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
 
@@ -60,6 +62,13 @@ class Generator(nnx.Module):
         classes: int = 0,
         rngs: nnx.Rngs,
     ):
+        def block(inputs: int, outputs: int, resample: Resample | None) -> ResidualBlock:
+            norms = (
+                AdaptiveGroupNorm(inputs, style_width, rngs=rngs),
+                AdaptiveGroupNorm(outputs, style_width, rngs=rngs),
+            )
+            return half_block(inputs, outputs, resample, norms=norms, shift_width=4 * base, rngs=rngs)
+
         self.patch = patch
         self.mapping = Mapping(latent, style_width, mapping_layers, rngs=rngs)
         self.embedding = _embedding(classes, style_width, rngs)
@@ -71,7 +80,7 @@ class Generator(nnx.Module):
             multipliers=multipliers,
             blocks=blocks,
             attention=attention,
-            style_width=style_width,
+            block=block,
             rngs=rngs,
         )
 
@@ -87,7 +96,8 @@ class Generator(nnx.Module):
     ) -> jax.Array:
         """A guess of x_0, of the shape of ``x``."""
         style = _with_label(self.mapping(z), self.embedding, label)
-        h = self.net(space_to_depth(x, self.patch), self.time(time).astype(x.dtype), style)
+        condition = Condition(shift=jax.nn.silu(self.time(time).astype(x.dtype)), style=style)
+        h = self.net(space_to_depth(x, self.patch), condition, Keys(None))
         return jnp.tanh(depth_to_space(h, self.patch))
 
 

@@ -1,17 +1,30 @@
-"""Changes of resolution by two, over NHWC images.
+"""Changes of resolution, over NHWC images.
 
-The filter is ``[1, 3, 3, 1] / 8`` along each axis, a pixel outside the image counts as zero (Karras et al. 2020, arXiv
-1912.04958, from Zhang 2019, arXiv 1904.11486). Zeros between the pixels, twice the filter, and no zero is multiplied:
+Two filters, each with its way up and down by two. ``BOX`` repeats pixels and averages blocks of them.
+``FIR`` is ``[1, 3, 3, 1] / 8`` along each axis, where a pixel outside the image counts as zero (Karras et al. 2020,
+arXiv 1912.04958, from Zhang 2019, arXiv 1904.11486). Zeros between the pixels, twice the filter, and no zero is
+multiplied:
 
     up    y[2i] = (x[i - 1] + 3 x[i]) / 4        y[2i + 1] = (3 x[i] + x[i + 1]) / 4                       (1)
     down  y[i] = (x[2i - 1] + 3 x[2i] + 3 x[2i + 1] + x[2i + 2]) / 8                                       (2)
 
-A constant image stays constant away from the border. Rearranging blocks of pixels into channels, and back, changes the
-resolution without losing anything.
+A constant image stays constant, with ``FIR`` away from the border. Rearranging blocks of pixels into channels, and
+back, changes the resolution without losing anything.
 """
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+
+class Resampler(NamedTuple):
+    """A filter's way up and down by two, each ``[B, H, W, C] -> [B, H', W', C]``."""
+
+    up: Callable[[jax.Array], jax.Array]
+    down: Callable[[jax.Array], jax.Array]
 
 
 def upsample(x: jax.Array) -> jax.Array:
@@ -32,6 +45,23 @@ def blur(x: jax.Array, padding: int) -> jax.Array:
         taps = [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(4)]
         x = 0.125 * (taps[0] + taps[3]) + 0.375 * (taps[1] + taps[2])
     return x
+
+
+def repeat_pixels(x: jax.Array, times: int) -> jax.Array:
+    """Nearest-neighbour enlargement: ``[B, H, W, C] -> [B, times H, times W, C]``."""
+    b, h, w, c = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None], (b, h, times, w, times, c))
+    return x.reshape(b, h * times, w * times, c)
+
+
+def mean_pixels(x: jax.Array, block: int) -> jax.Array:
+    """Means over blocks of pixels: ``[B, H, W, C] -> [B, H / block, W / block, C]``."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // block, block, w // block, block, c).mean(axis=(2, 4))
+
+
+FIR = Resampler(upsample, downsample)
+BOX = Resampler(partial(repeat_pixels, times=2), partial(mean_pixels, block=2))
 
 
 def space_to_depth(x: jax.Array, block: int) -> jax.Array:

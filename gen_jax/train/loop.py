@@ -47,6 +47,12 @@ class Training:
     """Steps between checkpoints; the last step is always saved."""
     sample_every: int = 0
     """Steps between sample grids; 0 draws one at the end only."""
+    evaluate_every: int = 0
+    """Steps between measurements of samples against the training images, kept in evaluation.jsonl; 0 makes none."""
+    evaluate_images: int = 2000
+    """Images generated for each."""
+    metrics: tuple[str, ...] = ("fid", "prdc")
+    """What is measured: fid, prdc, kid, is, fid_infinity, is_infinity, memorisation."""
     steps_per_call: int = 1
     """Steps in one dispatch to the device, where the same turns are due in all of them."""
     accumulate: int = 1
@@ -61,10 +67,10 @@ class Training:
     """The half-life is at most this share of the images seen so far."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "checkpoint_every", "steps_per_call", "accumulate"):
+        for name in ("steps", "log_every", "checkpoint_every", "steps_per_call", "accumulate", "evaluate_images"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("batch_size", "seconds", "sample_every", "ema_half_life", "ema_ramp", "seed"):
+        for name in ("batch_size", "seconds", "sample_every", "evaluate_every", "ema_half_life", "ema_ramp", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -120,6 +126,7 @@ def fit(
     directory: Path | None = None,
     metadata: Mapping[str, Any] | None = None,
     draw: Callable[[State], None] | None = None,
+    evaluate: Callable[[State], str] | None = None,
     start: State | None = None,
     mesh: Mesh | None = None,
     label: str = "train",
@@ -136,6 +143,8 @@ def fit(
       directory: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
       metadata: JSON kept with every checkpoint.
       draw: called every ``sample_every`` steps and at the end, to show samples; not counted as training.
+      evaluate: called every ``evaluate_every`` steps and at the end, to measure samples; what it returns is shown. Not
+        counted as training either.
       start: the state to go on from, where there is no checkpoint; it is donated. By default a new one.
       mesh: the devices; all by default.
       label: what the progress calls this run.
@@ -171,7 +180,7 @@ def fit(
     reporter = Reporter(
         training.steps, first, file, seconds=training.seconds, label=label, quiet=quiet or jax.process_index() != 0
     )
-    run = _Run(model, batches, training, step, mesh, checkpoints, draw, dict(metadata or {}), reporter)
+    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, dict(metadata or {}), reporter)
     run.compile_seconds = time.monotonic() - began
     with reporter, _stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
         if first:
@@ -191,6 +200,7 @@ class _Run:
     mesh: Mesh
     checkpoints: Checkpoints | None
     draw: Callable[[State], None] | None
+    evaluate: Callable[[State], str] | None
     metadata: dict[str, Any]
     reporter: Reporter
     compile_seconds: float = 0.0
@@ -294,6 +304,10 @@ class _Run:
         if self.draw and ((last and not stopped) or (every and _crossed(before, done, every))):
             self._drain()
             self.draw(state)
+        every = self.training.evaluate_every
+        if self.evaluate and every and ((last and not stopped) or _crossed(before, done, every)):
+            self._drain()
+            self.reporter.say(f"step {done}: {self.evaluate(state)}")
 
     def _agreed(self, number: int, before: int, done: int) -> int:
         # Every process must stop at the same step; asking costs a round trip, so it is done when a row is due.

@@ -1,0 +1,219 @@
+"""Measures one set of images against another: FID and all the rest.
+
+    python -m gen_jax.evaluate samples/ cifar10:train --metrics fid,kid,prdc,is
+    python -m gen_jax.evaluate runs/ddpm fashion_mnist:train --number 10000
+    python -m gen_jax.evaluate samples.npy reference.safetensors --out cards.json
+    python -m gen_jax.evaluate cifar10:train --save-statistics reference.safetensors
+
+A, the generated images, and B, the reference, are each a folder of images, an .npy or .npz file, a data set with a
+split (NAME:SPLIT, by default train), the directory of a finished run, which is sampled as it is measured, or statistics
+that --save-statistics wrote. Every number is printed with what it depends on.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gen_jax import cli, data, evaluate, ruler
+from gen_jax.evaluate import FeatureNetwork, Provenance, Statistics
+from gen_jax.evaluate.card import to_dict
+from gen_jax.run import load
+
+USAGE = "expected: python -m gen_jax.evaluate A B --metrics fid,prdc [--help]"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to measure, and how."""
+
+    metrics: str = "fid,kid,prdc"
+    """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, separated by commas."""
+    features: str = "auto"
+    """Network: inception, digits, fashion, random, or a .safetensors file of experiments.feature_network; auto takes
+    the one that comes with the reference's data set, else inception."""
+    inception_weights: str = ""
+    """File with Inception's weights (.pth or .safetensors); empty: $GEN_JAX_INCEPTION, the cache, or a download."""
+    number: int = 0
+    """Images of A, where it is a run or a data set; 0: of a run as many as B has, of a data set all."""
+    reference_number: int = 0
+    """Images of B, in the same way."""
+    seed: int = 0
+    """Seed of what is drawn from a run."""
+    raw: bool = False
+    """Use a run's last weights instead of their average."""
+    neighbours: int = 3
+    """k of precision and recall."""
+    density_neighbours: int = 5
+    """k of density and coverage."""
+    splits: int = 10
+    """Parts that a score is the mean over."""
+    subsets: int = 100
+    """Random subsets that a kernel distance is the mean over."""
+    subset_size: int = 1000
+    """Images in each, from either side."""
+    intervals: int = 0
+    """Half-samples that 95 % intervals are made from; 0 makes none."""
+    batch_size: int = 0
+    """Images at a time; 0: the network's own."""
+    save_statistics: str = ""
+    """Write the statistics of A to this .safetensors file; B may then be left out."""
+    keep_features: bool = False
+    """Keep features in that file, 8 KB an image; without, it serves fid and is alone."""
+    out: str = ""
+    """Write the cards to this .json file."""
+    json: bool = False
+    """Print the cards as JSON instead of a line each."""
+
+
+def measure(sides: Sequence[str], command: Command) -> None:
+    """Measures, prints and writes."""
+    metrics = _metrics(command)
+    settings = evaluate.Settings(
+        command.neighbours, command.density_neighbours, command.splits, command.subsets, command.subset_size
+    )
+    kept = bool(command.intervals) or any(name not in evaluate.STREAMING for name in metrics)
+    with _shown() as reader:
+        reading = _Reading(command, reader, keep=kept)
+        if len(sides) == 1:
+            generated, _ = reading.side(sides[0], reading.network(sides[0]), command.number)
+            evaluate.save_statistics(command.save_statistics, generated)
+            print(f"{generated.n:,} images of {generated.name} {generated.split}: {command.save_statistics}")
+            return
+        network = reading.network(sides[1])
+        reference, _ = reading.side(sides[1], network, command.reference_number)
+        generated, origin = reading.side(sides[0], network, command.number, like=reference.n)
+    if command.save_statistics:
+        evaluate.save_statistics(command.save_statistics, generated)
+    found = evaluate.measure(
+        generated, reference, metrics, settings=settings, replicates=command.intervals, seed=command.seed
+    )
+    cards = evaluate.cards(found, generated, reference, provenance=origin, devices=ruler.devices())
+    written = json.dumps([to_dict(card) for card in cards], indent=1)
+    if command.out:
+        Path(command.out).write_text(written + "\n")
+    print(written if command.json else "\n".join(map(str, cards)))
+
+
+class _Reading:
+    """From what was written on the command line to statistics."""
+
+    def __init__(self, command: Command, advance: Callable[[str, int], Callable[[int], None]], *, keep: bool):
+        self.command, self.advance, self.keep = command, advance, keep
+
+    def network(self, reference: str) -> FeatureNetwork:
+        """The feature network, given what is measured against."""
+        name = self.command.features
+        if name == "auto":
+            saved = evaluate.load_statistics(reference).network if reference.endswith(".safetensors") else ""
+            source = None if saved else self._source(reference)
+            if source is not None:
+                own = evaluate.load_feature_network(source.name, source.shape, source.classes)
+                saved = own.name if own.name != "random" else ""
+            name = saved.split("-")[0] or "inception"
+        if name == "inception":
+            return evaluate.load_inception(self.command.inception_weights or None).feature_network()
+        if name.endswith(".safetensors"):
+            return evaluate.read_feature_network(name, Path(name).stem)
+        return evaluate.named_feature_network(name, channels=self._channels(reference))
+
+    def side(
+        self, text: str, network: FeatureNetwork, number: int, *, like: int = 50_000
+    ) -> tuple[Statistics, Provenance]:
+        """Statistics of A or B, and what is known of the model behind it."""
+        if text.endswith(".safetensors"):
+            return evaluate.load_statistics(text), evaluate.Provenance()
+        origin = evaluate.Provenance()
+        if (Path(text) / "config.json").is_file():
+            run = load(text, raw=self.command.raw)
+            images = ruler.samples(run, number or like, seed=self.command.seed)
+            origin = ruler.provenance(run, weights="raw" if self.command.raw else "EMA", seed=self.command.seed)
+        else:
+            source = self._source(text)
+            images = (
+                evaluate.open_images(text) if source is None else evaluate.from_source(source, limit=number or None)
+            )
+        found = evaluate.summarise(
+            images,
+            network,
+            keep=self.keep or self.command.keep_features,
+            splits=self.command.splits,
+            batch_size=self.command.batch_size or None,
+            advance=self.advance(images.name, images.size),
+        )
+        return found, origin
+
+    def _source(self, text: str) -> data.Source | None:
+        """The data set of a name and split; None, if there is a file or folder of this name."""
+        path = Path(text).expanduser()
+        if path.exists() or "/" in text or path.suffix in (".npy", ".npz"):
+            return None
+        name, _, split = text.partition(":")
+        return data.load(name, split=split or "train")
+
+    def _channels(self, text: str) -> int:
+        if text.endswith(".safetensors"):
+            shape = evaluate.load_statistics(text).shape
+            return shape[2] if shape else 3
+        source = self._source(text)
+        return evaluate.open_images(text).channels if source is None else source.shape[2]
+
+
+def _metrics(command: Command) -> list[str]:
+    names = [name.strip() for name in command.metrics.split(",") if name.strip()]
+    for name in names:
+        if name not in evaluate.METRICS:
+            raise cli.UsageError(f"--metrics: unknown metric {name!r}; there are {', '.join(evaluate.METRICS)}")
+    return names
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """A bar for every set that is read, where there is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+
+        def begin(name: str, size: int) -> Callable[[int], None]:
+            task = progress.add_task(name, total=size)
+            return lambda count: progress.update(task, advance=count)
+
+        yield begin
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs one command line."""
+    sides = []
+    for argument in arguments:
+        if argument.startswith("-"):
+            break
+        sides.append(argument)
+    asked_for_help = any(argument in ("-h", "--help") for argument in arguments)
+    command = cli.parse(
+        Command,
+        arguments[len(sides) :],
+        default=Command(),
+        program="python -m gen_jax.evaluate A B",
+        description=__doc__,
+    )
+    if not asked_for_help and not (len(sides) == 2 or (len(sides) == 1 and command.save_statistics)):
+        raise cli.UsageError(f"{USAGE}; got {len(sides)} sets before the flags (one is enough with --save-statistics)")
+    cli.use_compilation_cache()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        try:
+            measure(sides, command)
+        except data.DataError:
+            raise
+        except ValueError as error:
+            raise cli.UsageError(str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(cli.execute(lambda: main(sys.argv[1:]), data_error=data.DataError))

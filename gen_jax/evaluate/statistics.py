@@ -1,0 +1,275 @@
+"""What is known of a set of images in one network's features, gathered in one pass over the set.
+
+Moments and the sums of a score are constant in memory. Features and probabilities are kept only where asked for: what
+is made of pairs of images (kernel distance, nearest neighbours) and what looks at parts of a set (extrapolations,
+intervals) needs them, at 8 KB an image for 2,048 features. None of it depends on how the set was cut into batches, how
+these were padded, or on the number of devices, beyond the rounding of the features themselves.
+
+A set's fingerprint is the sum, modulo 2^256, of the SHA-256 of its images, each over shape and bytes: the same for the
+same images in any order and in any file format that loses nothing.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from gen_jax.data import DataError
+from gen_jax.evaluate import inception_score
+from gen_jax.evaluate.features import FeatureNetwork
+from gen_jax.evaluate.images import ImageSet, from_array
+from gen_jax.evaluate.inception_score import ScoreSums
+from gen_jax.evaluate.moments import Moments, merge, moments
+
+_CHUNK = 2048  # examples whose moments are merged at a time
+_FORMAT = "gen_jax statistics 1"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """One set in one network's features."""
+
+    name: str
+    split: str
+    n: int
+    fingerprint: str
+    """Of the images; see the head of this file."""
+    quantisation: str
+    network: str
+    network_hash: str
+    resize: str
+    shape: tuple[int, ...] | None = None
+    """Height, width and channels of the images; None where they differ."""
+    features: np.ndarray | None = dataclasses.field(default=None, repr=False)  # float32 [N, F]
+    probabilities: np.ndarray | None = dataclasses.field(default=None, repr=False)  # float32 [N, K]
+    streamed_moments: Moments | None = dataclasses.field(default=None, repr=False)
+    streamed_score: ScoreSums | None = dataclasses.field(default=None, repr=False)
+
+    @functools.cached_property
+    def moments(self) -> Moments:
+        """Mean and covariance of the features."""
+        return self.streamed_moments or moments(self.kept("moments"))
+
+    def kept(self, metric: str) -> np.ndarray:
+        """The features, where they were kept.
+
+        Raises:
+          ValueError: where they were not; ``metric`` is what they were asked for.
+        """
+        if self.features is None:
+            raise ValueError(
+                f"{metric} needs the features of every image, and of {self.name} only moments were kept; "
+                "measure the images themselves, or save statistics with --keep-features"
+            )
+        return self.features
+
+    def score(self, splits: int) -> tuple[float, float]:
+        """Mean and deviation of the classifier score over ``splits`` parts.
+
+        Raises:
+          ValueError: if the network knows no classes, or other splits were streamed.
+        """
+        if self.probabilities is not None:
+            return inception_score.classifier_score(self.probabilities, splits=splits)
+        if self.streamed_score is None:
+            raise ValueError(f"a score needs class probabilities, and the network {self.network!r} gave none")
+        summed = len(self.streamed_score.n)
+        if summed != splits:
+            raise ValueError(
+                f"the score of {self.name} was summed over {summed} splits, not {splits}; ask for {summed}"
+            )
+        return self.streamed_score.score()
+
+    def take(self, indices: np.ndarray) -> "Statistics":
+        """The statistics of the images at ``indices [k]``; everything, where features were not kept."""
+        if self.features is None:
+            return self
+        probabilities = None if self.probabilities is None else self.probabilities[indices]
+        return dataclasses.replace(
+            self,
+            n=len(indices),
+            features=self.features[indices],
+            probabilities=probabilities,
+            streamed_moments=None,
+            streamed_score=None,
+        )
+
+
+class Accumulator:
+    """Statistics of a set as it streams by: ``add`` every batch, then ``finish``.
+
+    Args:
+      size: examples that will come, which a score's parts depend on.
+      keep: whether to keep features and probabilities.
+      splits: parts of the score.
+    """
+
+    def __init__(self, size: int, *, keep: bool, splits: int = 10):
+        self._size, self._keep, self._splits = size, keep, splits
+        self._seen = np.zeros(size, bool)
+        self._waiting: list[np.ndarray] = []
+        self._moments: Moments | None = None
+        self._score: ScoreSums | None = None
+        self._features: np.ndarray | None = None
+        self._probabilities: np.ndarray | None = None
+
+    def add(self, indices: np.ndarray, features: np.ndarray, probabilities: np.ndarray | None = None) -> None:
+        """A batch of features ``[B, F]`` and probabilities ``[B, K]``, with the places ``[B]`` of its examples.
+
+        Raises:
+          ValueError: if an example came before, or the features are not finite.
+        """
+        if self._seen[indices].any() or len(np.unique(indices)) != len(indices):
+            raise ValueError("expected every example once, got one for the second time; look at the batches")
+        self._seen[indices] = True
+        if self._keep:
+            self._features = _stored(self._features, self._size, indices, features)
+            if probabilities is not None:
+                self._probabilities = _stored(self._probabilities, self._size, indices, probabilities)
+            return
+        self._waiting.append(features)
+        if sum(map(len, self._waiting)) >= _CHUNK:
+            self._flush()
+        if probabilities is not None and self._size >= self._splits:
+            if self._score is None:
+                self._part = inception_score.parts(self._size, splits=self._splits)
+                self._score = inception_score.no_sums(self._splits, probabilities.shape[1])
+            self._score = inception_score.add(self._score, self._part[indices], probabilities)
+
+    def finish(self, **about: Any) -> Statistics:
+        """The statistics; ``about`` are the other fields of :class:`Statistics`.
+
+        Raises:
+          ValueError: if examples are missing.
+        """
+        if not self._seen.all():
+            raise ValueError(f"expected {self._size} examples, got {int(self._seen.sum())}")
+        self._flush()
+        return Statistics(
+            n=self._size,
+            features=self._features,
+            probabilities=self._probabilities,
+            streamed_moments=self._moments,
+            streamed_score=self._score,
+            **about,
+        )
+
+    def _flush(self) -> None:
+        if self._waiting:
+            new = moments(np.concatenate(self._waiting))
+            self._moments = new if self._moments is None else merge(self._moments, new)
+            self._waiting = []
+
+
+def summarise(
+    images: ImageSet | np.ndarray,
+    network: FeatureNetwork,
+    *,
+    keep: bool = True,
+    splits: int = 10,
+    batch_size: int | None = None,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Statistics:
+    """Statistics of a set of images in the features of ``network``.
+
+    Args:
+      images: a set, or uint8 ``[N, H, W, C]``.
+      network: what the features come from.
+      keep: keep features and probabilities; without, memory does not grow with the set.
+      splits: parts of a score that is summed on the way, where they are not kept.
+      batch_size: images per call of the network; its own, if not given.
+      advance: called with the number of images that were done, for a progress bar.
+    """
+    images = images if isinstance(images, ImageSet) else from_array(images)
+    size = batch_size or network.batch_size
+    gathered, digest = Accumulator(images.size, keep=keep, splits=splits), 0
+    shapes: set[tuple[int, ...]] = set()
+    running: deque[tuple[np.ndarray, Callable]] = deque()
+
+    def collect() -> None:
+        indices, result = running.popleft()
+        gathered.add(indices, *result())
+        advance(len(indices))
+
+    for batch in images.batches(size):
+        network.check(batch.images)
+        running.append((batch.indices, network.begin(batch.images, size)))
+        digest += sum(map(_digest, batch.images))
+        shapes.add(batch.images.shape[1:])
+        if len(running) > 1:  # the next images are decoded while these are computed
+            collect()
+    while running:
+        collect()
+    return gathered.finish(
+        name=images.name,
+        split=images.split,
+        fingerprint=f"{digest % 2**256:064x}",
+        quantisation=images.quantisation,
+        network=network.name,
+        network_hash=network.hash,
+        resize=network.resize,
+        shape=shapes.pop() if len(shapes) == 1 else None,
+    )
+
+
+def save_statistics(path: str | pathlib.Path, statistics: Statistics) -> None:
+    """Writes statistics as safetensors, with the features if they were kept."""
+    found = statistics.moments
+    arrays = {"mean": found.mean, "scatter": found.scatter}
+    arrays |= {name: getattr(statistics, name) for name in ("features", "probabilities") if _has(statistics, name)}
+    if statistics.streamed_score is not None:
+        arrays |= {f"score.{name}": value for name, value in statistics.streamed_score._asdict().items()}
+    about = {name: getattr(statistics, name) for name in _ABOUT}
+    metadata = {"format": _FORMAT, "about": json.dumps(about)}
+    safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, metadata=metadata)
+
+
+def load_statistics(path: str | pathlib.Path) -> Statistics:
+    """Statistics from a file of :func:`save_statistics`.
+
+    Raises:
+      DataError: if it is none.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+        if metadata.get("format") != _FORMAT:
+            raise ValueError(f"it says {metadata.get('format')!r}")
+        about = json.loads(metadata["about"])
+        about["shape"] = about["shape"] and tuple(about["shape"])
+        score = [arrays[f"score.{name}"] for name in ScoreSums._fields if f"score.{name}" in arrays]
+        return Statistics(
+            **about,
+            features=arrays.get("features"),
+            probabilities=arrays.get("probabilities"),
+            streamed_moments=Moments(about["n"], arrays["mean"], arrays["scatter"]),
+            streamed_score=ScoreSums(*score) if score else None,
+        )
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path}: expected statistics that --save-statistics wrote, cannot read it ({error})") from None
+
+
+_ABOUT = ("name", "split", "n", "fingerprint", "quantisation", "network", "network_hash", "resize", "shape")
+
+
+def _has(statistics: Statistics, name: str) -> bool:
+    return getattr(statistics, name) is not None
+
+
+def _stored(kept: np.ndarray | None, size: int, indices: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    kept = np.empty((size, rows.shape[1]), np.float32) if kept is None else kept
+    kept[indices] = rows
+    return kept
+
+
+def _digest(image: np.ndarray) -> int:
+    return int.from_bytes(hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest(), "big")
