@@ -57,7 +57,8 @@ def heun(
             return y, r, t
         raised = jnp.where((churn_from <= r) & (r <= churn_to), r * (1 + share), r)
         noise = churn_noise * jax.random.normal(jax.random.fold_in(key, i), y.shape, y.dtype)
-        return y + jnp.sqrt(raised**2 - r**2) * noise, raised, process.time(raised)
+        added = jnp.sqrt((raised - r) * (raised + r))  # a difference of squares may round to less than 0
+        return y + added * noise, raised, process.time(raised)
 
     def step(x: jax.Array, now: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         t, s, i = now
