@@ -113,24 +113,26 @@ def main(settings: Settings) -> None:
     rows = []
     for name in settings.samplers:
         for budget in settings.evaluations:
-            drawn, row = _draw(run, name, budget, settings)
+            drawn, row = draw(run, name, budget, settings)
             figures = ruler.figures(drawn, reference, network)
             rows.append(row | {metric: figures[metric].value for metric in METRICS})
     folder = Path(settings.run) / "samplers"
     folder.mkdir(exist_ok=True)
+    metric = evaluate.metric_name("frechet_distance", network.name)
     report = {"run": settings.run, "step": run.step, "generated": settings.generated, "reference": reference.n}
-    report |= {"features": network.name, "devices": ruler.devices(), "rows": rows}
+    report |= {"features": network.name, "metric": metric, "devices": ruler.devices(), "rows": rows}
     write_atomically(folder / "samplers.json", json.dumps(report, indent=1))
     write_picture(folder / "samplers.png", report)
-    Console().print(_table(rows, settings, evaluate.metric_name("frechet_distance", network.name)))
+    Console().print(_table(rows, settings, metric))
 
 
-def _draw(run: Run, name: str, budget: int, settings: Settings) -> tuple[np.ndarray, dict[str, Any]]:
+def draw(run: Run, name: str, budget: int, settings: Settings) -> tuple[np.ndarray, dict[str, Any]]:
+    """Images, uint8 ``[settings.generated, H, W, C]``, of a sampler in ``budget`` evaluations, and what it took."""
     entry = SAMPLERS[name]
     steps = entry.steps(budget)
     assert isinstance(run.model, Diffusion)
     model = dataclasses.replace(run.model, sampler=entry.sampler, times=visited(run.model, steps), evaluations=budget)
-    changed = dataclasses.replace(run, model=model)
+    changed = dataclasses.replace(run, model=model, programs={})  # those of the run draw by its own sampler
     size = min(settings.generated, 250)
     changed.sample(settings.seed, size, batch_size=size)  # compiles
     start = time.perf_counter()
@@ -157,7 +159,7 @@ def write_picture(path: Path, report: dict[str, Any]) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(13, 5), layout="constrained")
     colours = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
     for axis, metric in zip(axes, METRICS):
         for colour, name in zip(colours, dict.fromkeys(row["sampler"] for row in report["rows"])):
@@ -168,8 +170,10 @@ def write_picture(path: Path, report: dict[str, Any]) -> None:
         axis.set_xticks(sorted({row["evaluations"] for row in report["rows"]}), labels=None)
         axis.get_xaxis().set_major_formatter(matplotlib.ticker.ScalarFormatter())
         axis.minorticks_off()
-    axes[0].set_yscale("log")
-    axes[1].legend(fontsize=8)
+    axes[0].set(yscale="log", ylabel=report["metric"])
+    for ticks in (axes[0].yaxis.set_major_formatter, axes[0].yaxis.set_minor_formatter):
+        ticks("{x:g}")
+    axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.suptitle(f"{report['run']}: {report['generated']} images each, against {report['reference']} held-out ones")
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -1,10 +1,14 @@
 """The comparison of samplers: the times it visits, and what it refuses."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
 
-from experiments.samplers import SAMPLERS, visited
+import gen_jax
+from experiments.samplers import SAMPLERS, Settings, draw, visited, write_picture
+from gen_jax import Training
 from gen_jax.diffusion import times
 from gen_jax.models import DDPMConfig, EDMConfig, FlowMatchingConfig, ScoreSDEConfig
 from gen_jax.run import ConfigError
@@ -36,6 +40,29 @@ def test_every_sampler_draws_normal_data_in_single_precision(name):
     got = jax.jit(lambda x: entry.sampler(model.process, denoise, when, jax.random.key(1), x))(x)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got.std(), 0.5, rtol=0.06)
+
+
+@pytest.mark.slow
+def test_every_sampler_draws_images_of_its_own(tmp_path):
+    """From one run, on disk; and the report says for each what it took."""
+    images = np.random.default_rng(0).integers(0, 256, (8, *SHAPE), dtype=np.uint8)
+    configuration = EDMConfig(channels=4, multipliers=(1,), blocks=1)
+    gen_jax.fit(configuration, images, training=Training(steps=1, batch_size=8), directory=tmp_path, quiet=True)
+    run = gen_jax.load(tmp_path)
+    drawn = {name: draw(run, name, 9, Settings(generated=3)) for name in SAMPLERS}
+    pairs = itertools.combinations([image for image, _ in drawn.values()], 2)
+    assert all((a != b).any() for a, b in pairs)
+    assert all(image.shape == (3, *SHAPE) and row["steps"] for image, row in drawn.values())
+
+
+def test_the_picture_and_the_table_show_every_sampler(tmp_path):
+    rows = [
+        {"sampler": name, "evaluations": n, "frechet_distance": 9.0 / n, "coverage": n / 9}
+        for name in ("DDIM", "Heun")
+        for n in (5, 9)
+    ]
+    write_picture(tmp_path / "all.png", {"run": "it", "generated": 2, "reference": 3, "metric": "FD", "rows": rows})
+    assert (tmp_path / "all.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_chain_is_refused():
