@@ -5,7 +5,8 @@
 
 Hardware: 2 CPU cores for the small preset. ``cifar10`` follows Karras et al. 2022 (arXiv:2206.00364): 200 million
 images in batches of 512, Adam at 1e-3 after a rise over 10 million images, dropout 0.13, averages of half-life 500,000
-images; about two days on 8 V100 there, FID 1.97 without labels and 1.79 with, with their augmentation and network.
+images; about two days on 8 V100 there, FID 1.97 without labels and 1.79 with, with their augmentation, which is not
+here.
 """
 
 from dataclasses import dataclass

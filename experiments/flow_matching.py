@@ -4,7 +4,7 @@
     python -m experiments.flow_matching --preset cifar10
 
 Hardware: 2 CPU cores for the small preset. ``cifar10`` is the plain flow of Lipman et al. 2023 (arXiv:2210.02747) and
-Liu et al. 2023 (arXiv:2209.03003) on DDPM's network: 400,000 steps of batches of 128, Adam at 2e-4, clipped at 1.
+Liu et al. 2023 (arXiv:2209.03003) on their DDPM++: 400,000 steps of batches of 128, Adam at 2e-4, clipped at 1.
 Published with such settings: FID about 3.5 (TorchCFM).
 """
 

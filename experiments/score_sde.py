@@ -5,9 +5,8 @@
 
 Hardware: 2 CPU cores for the small preset. ``cifar10`` is VP in continuous time and ``cifar10_ve`` VE, with one
 Langevin correction a step, of Song et al. 2021 (arXiv:2011.13456): 1.3 million steps of batches of 128, Adam at 2e-4
-after 5,000 steps of warm-up, gradients clipped at 1, dropout 0.1, flips. There, with the larger DDPM++ and NCSN++, FID
-is 2.55 and 2.38, and the probability flow of VP has 3.16 bits/dim; with DDPM's network, which the presets have, it has
-3.21.
+after 5,000 steps of warm-up, gradients clipped at 1, dropout 0.1, flips. There FID is 2.55 and 2.38, and the
+probability flow of VP has 3.16 bits/dim.
 """
 
 from dataclasses import dataclass

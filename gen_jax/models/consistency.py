@@ -5,7 +5,7 @@ techniques for training consistency models" (arXiv:2310.14189). On the path x_t 
 noise, d the spread of the data and D pixels:
 
 (1) f(x, t) = skip x + out F(in x, label),  skip = d^2 / ((t - e)^2 + d^2),  out = d (t - e) / sqrt(t^2 + d^2)
-(2) in = 1 / sqrt(t^2 + d^2),  label = log(t) / 4, times a thousand;  f(x, e) = x whatever F is
+(2) in = 1 / sqrt(t^2 + d^2),  label = log(t) / 4;  f(x, e) = x whatever F is
 (3) L = E h(f(x_t, t) - f'(x_s, s)) / (t - s),  h(a) = sqrt(|a|^2 + c^2) - c,  c = 0.00054 sqrt(D)
 (4) x_s = x_0 + s eps in training;  a step of Heun's rule from x_t with a teacher's denoiser in distillation
 (5) N + 1 noises e .. 80, evenly spaced in t^(1/7);  N doubles from 10 to 1280 in training
@@ -27,8 +27,9 @@ from jax.scipy.special import ndtr, ndtri
 
 from gen_jax.diffusion import training
 from gen_jax.diffusion.process import Denoise, against
-from gen_jax.models.diffusion import Diffusion, known_classes, unet
-from gen_jax.models.edm import EDMConfig
+from gen_jax.models.denoisers import denoiser_network
+from gen_jax.models.diffusion import Diffusion, known_classes
+from gen_jax.models.edm import LABELS, EDMConfig
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 RHO = 7.0
@@ -53,6 +54,7 @@ class Consistency:
     shape: tuple[int, int, int]
     classes: int
     network: Network  # F: in x [B, H, W, C], label [B], class or None -> [B, H, W, C]
+    label: float  # what that of (2) is multiplied by, as a teacher's
     teacher: Diffusion | None  # of EDM's path
     target: Target
     data_spread: float
@@ -151,9 +153,8 @@ class Consistency:
     ) -> tuple[jax.Array, Tree]:
         d, beyond = self.data_spread, t - self.least_noise
         spread = jnp.hypot(t, d)
-        raw, carried = self.network.apply(
-            params["student"], buffers["student"], against(1 / spread, x) * x, 250 * jnp.log(t), label, **options
-        )
+        seen, told = against(1 / spread, x) * x, self.label / 4 * jnp.log(t)
+        raw, carried = self.network.apply(params["student"], buffers["student"], seen, told, label, **options)
         skip, out = d**2 / (beyond**2 + d**2), d * beyond / spread
         return against(skip, x) * x + against(out, x) * raw, carried
 
@@ -186,6 +187,8 @@ class ConsistencyConfig:
     """Share of activations dropped in every block while training."""
     patch: int = 1
     """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
+    network: Literal["unet", "ddpm++", "ncsn++", "ncsn++ smooth", "adm"] = "unet"
+    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
     task: Literal["training", "distillation"] = "training"
     """Pairs of noises by the data themselves, or by a trained EDM of the same network, the run's starting state."""
     target: Literal["itself", "average"] = "itself"
@@ -219,16 +222,7 @@ class ConsistencyConfig:
             and missing, or a number is out of range.
         """
         classes = known_classes(self.conditional, classes)
-        net = unet(
-            shape,
-            classes,
-            channels=self.channels,
-            multipliers=self.multipliers,
-            blocks=self.blocks,
-            attention=self.attention,
-            dropout=self.dropout,
-            patch=self.patch,
-        )
+        net = denoiser_network(self, shape, classes)
         if not 0 < self.least_noise < self.largest_noise:
             raise ValueError(f"expected 0 < least_noise < largest_noise, got {self.least_noise}, {self.largest_noise}")
         if not 1 <= self.first_intervals <= self.last_intervals or self.doubling_every < 1:
@@ -244,6 +238,7 @@ class ConsistencyConfig:
             shape=shape,
             classes=classes,
             network=net,
+            label=LABELS[self.network],
             teacher=self.teacher().build(shape, classes) if self.task == "distillation" else None,
             target=average if self.target == "average" else itself,
             data_spread=self.data_spread,
@@ -265,6 +260,7 @@ class ConsistencyConfig:
             attention=self.attention,
             dropout=self.dropout,
             patch=self.patch,
+            network=self.network,
             data_spread=self.data_spread,
             least_noise=self.least_noise,
             largest_noise=self.largest_noise,
@@ -273,10 +269,16 @@ class ConsistencyConfig:
 
 
 REFERENCE = ConsistencyConfig(
-    channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), dropout=0.3, doubling_every=50_000
+    channels=128,
+    multipliers=(2, 2, 2),
+    blocks=4,
+    attention=(16,),
+    dropout=0.3,
+    network="ncsn++ smooth",
+    doubling_every=50_000,
 )
-"""CIFAR-10, improved consistency training with the widths of EDM's network: 400,000 steps of batches of 1024, Adam
-1e-4, averages that keep 0.99993 a step."""
+"""CIFAR-10, improved consistency training on EDM's NCSN++, 56,395,523 parameters: 400,000 steps of batches of 1024,
+Adam 1e-4, averages that keep 0.99993 a step."""
 
 SMALL = ConsistencyConfig(blocks=1, patch=2, last_intervals=160, doubling_every=2000)
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

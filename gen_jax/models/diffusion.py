@@ -27,8 +27,6 @@ from gen_jax.diffusion.likelihood import Evidence, Likelihood
 from gen_jax.diffusion.precondition import Inputs
 from gen_jax.diffusion.process import Denoise, Prediction, Process, against
 from gen_jax.interpolate import slerp
-from gen_jax.nn.functional import network
-from gen_jax.nn.unet import UNet
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 Sampler = Callable[[Process, Denoise, samplers.Times, jax.Array, jax.Array], jax.Array]
@@ -205,53 +203,6 @@ class Diffusion:
             return self.predict(params, buffers, x_t, t, label)[0]
 
         return diffusion.denoiser(self.process, predict, self.prediction)
-
-
-def unet(
-    shape: tuple[int, int, int],
-    classes: int,
-    *,
-    channels: int,
-    multipliers: tuple[int, ...],
-    blocks: int,
-    attention: tuple[int, ...],
-    dropout: float,
-    patch: int,
-    outputs: int | None = None,
-) -> Network:
-    """The U-Net of DDPM, whose times count to 1000, as F.
-
-    Args:
-      shape: H, W, C of the images.
-      classes: 0 for none.
-      channels: of the first level.
-      multipliers: of ``channels``, one a level.
-      blocks: per level on the way down.
-      attention: sides, in patches, of the levels that have it.
-      dropout: share of activations dropped in training.
-      patch: side of the blocks of pixels taken as channels.
-      outputs: channels of what comes back, if other than the image's.
-
-    Raises:
-      ValueError: if the images are not square, their side not divisible by 4 and by the patch, or a number is out of
-        range.
-    """
-    side, width, depth = shape
-    if side != width:
-        raise ValueError(f"expected square images, got {side} x {width}; crop or pad them")
-    if side % 4 or side < 4:
-        raise ValueError(f"expected a side divisible by 4, got {side}; crop or pad the images")
-    if patch < 1 or side % patch:
-        raise ValueError(f"expected a patch that divides the side {side}, got {patch}; try 1, 2 or 4")
-    if channels < 4 or channels % 2:
-        raise ValueError(f"expected channels even and at least 4, as they hold sines, got {channels}")
-    if not multipliers or min(*multipliers, blocks) < 1:
-        raise ValueError(f"expected multipliers and blocks of at least 1, got {multipliers} and {blocks}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"expected dropout between 0 and 1, got {dropout}")
-    sizes = {"base": channels, "multipliers": tuple(multipliers), "blocks": blocks, "attention": tuple(attention)}
-    kept = {"side": side, "channels": depth, "dropout": dropout, "patch": patch, "classes": classes}
-    return network(UNet, **sizes, **kept, outputs=outputs)
 
 
 def known_classes(conditional: bool, classes: int) -> int:

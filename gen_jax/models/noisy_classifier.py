@@ -9,9 +9,9 @@ Dhariwal and Nichol 2021, "Diffusion models beat GANs on image synthesis" (arXiv
 With s = 1 and both networks exact, (2) is the denoiser of the class; with s above 1 it prefers what is typical of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from gen_jax.diffusion.process import Denoise, Process, against
 from gen_jax.diffusion.samplers import Times
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.models.edm import EDMConfig
+from gen_jax.nn.adm import NoisyClassifier
 from gen_jax.nn.classifier import Classifier
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
@@ -114,9 +115,15 @@ class ClassifierGuidedConfig:
     diffusion: EDMConfig = EDMConfig()
     """The denoiser, without labels."""
     widths: tuple[int, ...] = (24, 48, 96)
-    """Channels of the classifier's convolutions; the side is halved between one and the next."""
+    """Channels of the classifier's levels; the side is halved between one and the next."""
     features: int = 64
-    """Width of its last hidden layer."""
+    """Width of the last hidden layer of plain convolutions."""
+    classifier: Literal["convolutions", "adm"] = "convolutions"
+    """Plain convolutions, or the way down of ADM's U-Net."""
+    blocks: int = 2
+    """Residual blocks per level of ADM's."""
+    attention: tuple[int, ...] = ()
+    """Sides of the levels of ADM's with attention; the middle and the end always have it."""
     scale: float = 1.0
     """Strength of the guidance: 0 is none, 1 is the class, above 1 is sharper and less varied."""
 
@@ -135,10 +142,44 @@ class ClassifierGuidedConfig:
             raise ValueError("expected labelled data for a classifier, got data without labels")
         if self.diffusion.conditional:
             raise ValueError("expected a diffusion without labels, got conditional=True; the classifier guides it")
-        sizes = {"widths": tuple(self.widths), "features": self.features, "classes": classes}
-        classifier = network(Classifier, inputs=shape[2] + 1, **sizes)
+        classifier = CLASSIFIERS[self.classifier](self, shape, classes)
         return ClassifierGuided(self.diffusion.build(shape, 0), classifier, classes, self.scale)
 
+
+def _convolutions(sizes: ClassifierGuidedConfig, shape: tuple[int, int, int], classes: int) -> Network:
+    widths = tuple(sizes.widths)
+    return network(Classifier, inputs=shape[2] + 1, widths=widths, features=sizes.features, classes=classes)
+
+
+def _adm(sizes: ClassifierGuidedConfig, shape: tuple[int, int, int], classes: int) -> Network:
+    """Told the noise as EDM tells its own networks."""
+    base, options = sizes.widths[0], {"blocks": sizes.blocks, "attention": tuple(sizes.attention), "classes": classes}
+    multipliers = tuple(width / base for width in sizes.widths)
+    net = network(NoisyClassifier, side=shape[0], channels=shape[2], base=base, multipliers=multipliers, **options)
+
+    def apply(params: Tree, buffers: Tree, both: jax.Array, **options: Any) -> tuple[Any, Tree]:
+        return net.apply(params, buffers, both[..., :-1], both[:, 0, 0, -1] / 4, **options)
+
+    return Network(net.init, apply)
+
+
+CLASSIFIERS: dict[str, Callable[..., Network]] = {"convolutions": _convolutions, "adm": _adm}
+
+REFERENCE = ClassifierGuidedConfig(
+    EDMConfig(
+        channels=256,
+        multipliers=(1, 1, 2, 2, 4, 4),
+        attention=(32, 16, 8),
+        network="adm",
+        sampling_steps=256,
+        churn=40.0,
+    ),
+    widths=(128, 128, 256, 256, 512, 512),
+    classifier="adm",
+    attention=(32, 16, 8),
+)
+"""ImageNet at 256 pixels on the paper's networks: a denoiser of 552,807,171 parameters that does not say the
+variance, and a classifier of 54,096,360; the path is EDM's."""
 
 SMALL = ClassifierGuidedConfig(EDMConfig(blocks=1, patch=2))
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

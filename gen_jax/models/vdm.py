@@ -26,10 +26,12 @@ from gen_jax import distributions
 from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.interior import LINE, Interior, monotone
 from gen_jax.diffusion.process import EPS, Process, denoiser
-from gen_jax.models.diffusion import known_classes, unet
+from gen_jax.models.denoisers import denoiser_network
+from gen_jax.models.diffusion import known_classes
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 LEVELS = 256
+LABELS = {"unet": 1000.0, "vdm": 1.0}  # gamma at the noise, as the network is told it
 
 
 class Terms(NamedTuple):
@@ -53,7 +55,8 @@ class VDM:
 
     shape: tuple[int, int, int]
     classes: int
-    network: Network  # f: z_t [B, H, W, C], gamma_t from 0 to 1000 at its ends [B], class or None -> [B, H, W, C]
+    network: Network  # f: z_t [B, H, W, C], gamma_t from 0 to `label` at its ends [B], class or None -> [B, H, W, C]
+    label: float
     interior: Interior
     ends: tuple[float, float]  # gamma_0 and gamma_1 to start from
     timesteps: int  # T of (5); 0 for (4)
@@ -198,7 +201,7 @@ class VDM:
         self, params: Params, buffers: Buffers, z: jax.Array, t: jax.Array, label: jax.Array | None, **options: Any
     ) -> tuple[jax.Array, Tree]:
         ends = params["denoiser"]["ends"]
-        told = 1000 * (self.gamma(params, t) - ends["first"]) / jnp.abs(ends["range"])
+        told = self.label * (self.gamma(params, t) - ends["first"]) / jnp.abs(ends["range"])
         network, carried = params["denoiser"]["network"], buffers["denoiser"]
         return self.network.apply(network, carried, z, told, label, **options)
 
@@ -226,6 +229,8 @@ class VDMConfig:
     """Share of activations dropped in every block while training."""
     patch: int = 1
     """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
+    network: Literal["unet", "vdm"] = "unet"
+    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
     schedule: Literal["line", "monotone"] = "line"
     """Between its learned ends, gamma is a line, or learned to lessen the variance of the loss."""
     schedule_width: int = 256
@@ -258,20 +263,12 @@ class VDMConfig:
                 "expected sampling_steps, bound_draws and schedule_width of at least 1, timesteps of at least 0, got "
                 f"{self.sampling_steps}, {self.bound_draws}, {self.schedule_width} and {self.timesteps}"
             )
-        net = unet(
-            shape,
-            classes,
-            channels=self.channels,
-            multipliers=self.multipliers,
-            blocks=self.blocks,
-            attention=self.attention,
-            dropout=self.dropout,
-            patch=self.patch,
-        )
+        net = denoiser_network(self, shape, classes)
         return VDM(
             shape=shape,
             classes=classes,
             network=net,
+            label=LABELS[self.network],
             interior=LINE if self.schedule == "line" else monotone(self.schedule_width),
             ends=(self.first, self.last),
             timesteps=self.timesteps,
@@ -280,8 +277,10 @@ class VDMConfig:
         )
 
 
-REFERENCE = VDMConfig(channels=128, multipliers=(1,), blocks=32, dropout=0.1, sampling_steps=1000, bound_draws=128)
-"""CIFAR-10 with the depth and width of the paper's network, which never halves the side; AdamW 2e-4 with b2 0.99 and
+REFERENCE = VDMConfig(
+    channels=128, multipliers=(1,), blocks=32, dropout=0.1, network="vdm", sampling_steps=1000, bound_draws=128
+)
+"""CIFAR-10: 30,578,179 parameters and the two ends of the schedule; AdamW 2e-4 with b2 0.99 and
 decay 0.01, batches of 128, averages that keep 0.9999 a step."""
 
 SMALL = VDMConfig(blocks=1, patch=2)
