@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from benchmarks import torch_networks
 from gen_jax.data import prepare
-from gen_jax.models import dcgan, ddpm
+from gen_jax.models import Diffusion, dcgan, ddpm
 from gen_jax.protocol import Aux, Model, Network, Turn
 from gen_jax.train import shard
 from gen_jax.train.ema import Average
@@ -96,9 +96,9 @@ class TorchPlayer:
         torch._foreach_lerp_(self.average, self.followed, 1 - DECAY)
 
 
-def torch_ddpm(model: ddpm.DDPM, player: TorchPlayer, batch: torch.Tensor) -> Run:
-    """The train step of :class:`gen_jax.models.ddpm.DDPM`."""
-    times = jnp.arange(model.timesteps)
+def torch_ddpm(model: Diffusion, timesteps: int, player: TorchPlayer, batch: torch.Tensor) -> Run:
+    """The train step of :class:`gen_jax.models.diffusion.Diffusion` on a chain."""
+    times = jnp.arange(timesteps)
     alpha, sigma = (
         torch.from_numpy(np.array(f(times), np.float32)) for f in (model.process.alpha, model.process.sigma)
     )
@@ -107,10 +107,10 @@ def torch_ddpm(model: ddpm.DDPM, player: TorchPlayer, batch: torch.Tensor) -> Ru
         for _ in range(steps):
             x = _floats(batch)
             spread = (torch.rand(()) + torch.arange(len(x)) / len(x)) % 1.0
-            t = (spread * model.timesteps).long().clamp(max=model.timesteps - 1)
+            t = (spread * timesteps).long().clamp(max=timesteps - 1)
             noise = torch.randn_like(x)
             a, s = (table[t][:, None, None, None] for table in (alpha, sigma))
-            predicted = player.module(a * x + s * noise, t * (1000 / model.timesteps))
+            predicted = player.module(a * x + s * noise, t * (1000 / timesteps))
             player.descend(F.mse_loss(predicted, a * noise - s * x))
 
     return run
@@ -160,7 +160,7 @@ def ddpm_contest(name: str, configuration: ddpm.DDPMConfig, images: np.ndarray) 
         x = _normal(8, *SHAPE)
         assert_equal(model.network, module, x, np.linspace(0, 999, 8).astype(np.int32))
         player = TorchPlayer(module, params["denoiser"], adam, layout)
-        theirs[label] = torch_ddpm(model, player, _as_torch(images, layout))
+        theirs[label] = torch_ddpm(model, configuration.timesteps, player, _as_torch(images, layout))
     return Contest(f"{name}, {_count(params)} parameters", ours, theirs)
 
 

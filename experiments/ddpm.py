@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores for the small preset; 8 minutes of them give FD-fashion 4.19 (2,000 images) and 3.94 bits/dim.
 ``--preset reference`` is the CIFAR-10 model of Ho et al. 2020 (arXiv:2006.11239): 800,000 steps of batches of 128, Adam
 at 2e-4 after 5,000 steps of warm-up, gradients clipped at 1, dropout 0.1, flips; FID 3.17 against the training set
-there.
+there. ``improved`` is that of Nichol and Dhariwal 2021 (arXiv:2102.09672): 500,000 steps of 128 at 1e-4, FID 3.19
+there in 4,000 steps with the learned variance.
 """
 
 from dataclasses import dataclass
@@ -39,6 +40,12 @@ PRESETS = {
         model=ddpm.REFERENCE,
         training=Training(steps=800_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
         optimizer=Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0),
+    ),
+    "improved": Settings(
+        place=Place(data="cifar10", workdir="runs/improved_ddpm"),
+        model=ddpm.IMPROVED,
+        training=Training(steps=500_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
+        optimizer=Adam(learning_rate=1e-4),
     ),
 }
 

@@ -73,8 +73,11 @@ class Model(Protocol):
     """A frozen dataclass of networks and hyperparameters; all its methods are pure.
 
     A model whose likelihood is known adds ``log_prob(params, buffers, key, batch) -> [B]``: the log-probability, in
-    nats, of each image as 8-bit data, and ``log_prob_kind``: ``"exact"`` or ``"lower bound"``. Families add methods
-    of their own (``encode``, ``decode``, ``denoise``, ``interpolate``).
+    nats, of each image as 8-bit data, and ``log_prob_kind``: ``"exact"``; ``"lower bound"`` in expectation over the
+    key; or ``"estimate"``, by a solver and random probes, of the law of the deterministic sampler, dequantised. A word
+    after it says what else must be known to compare it (``"lower bound, binarised"``). Where a figure is made of
+    others, ``evidence``, with the same arguments, gives them: a bound's terms, an estimate's standard error. Families
+    add methods of their own (``encode``, ``decode``, ``denoise``, ``interpolate``).
     """
 
     shape: tuple[int, int, int]  # H, W, C of one image

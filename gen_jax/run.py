@@ -100,18 +100,30 @@ class Run:
             yield np.asarray(data.to_uint8(x))[: n - start]
 
     def log_prob(self, key: jax.Array | int, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Log-probability of 8-bit images, nats ``[N]``; ``run.model.log_prob_kind`` says of which kind.
+        """Log-probability of 8-bit images, nats ``[N]``; :attr:`log_prob_kind` says of which kind.
+
+        ``distributions.bits_per_dim(log_prob, run.model.shape)`` are the bits; a uniform density has 8.
+
+        Raises:
+          ValueError: if the model has no likelihood.
+        """
+        _ = self.log_prob_kind
+        key = jax.random.key(key) if isinstance(key, int) else key
+        batch = {"image": jnp.asarray(images)}
+        if labels is not None:
+            batch["label"] = jnp.asarray(labels)
+        return np.asarray(self._log_prob(self.params, self.buffers, key, batch))
+
+    @property
+    def log_prob_kind(self) -> str:
+        """What :meth:`log_prob` is: exact, a lower bound or an estimate; only figures of one kind can be compared.
 
         Raises:
           ValueError: if the model has no likelihood.
         """
         if not hasattr(self.model, "log_prob"):
             raise ValueError(f"{type(self.model).__name__} has no likelihood; use a model with log_prob")
-        key = jax.random.key(key) if isinstance(key, int) else key
-        batch = {"image": jnp.asarray(images)}
-        if labels is not None:
-            batch["label"] = jnp.asarray(labels)
-        return np.asarray(self._log_prob(self.params, self.buffers, key, batch))
+        return self.model.log_prob_kind  # type: ignore[attr-defined]
 
     @property
     def _sampler(self) -> Any:

@@ -15,6 +15,11 @@ COMMANDS = {
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "1"],
     "dcgan": TWO,
     "ddpm": [*TWO, "--sampling-steps", "2"],
+    "score_sde": [*TWO, "--sampling-steps", "2"],
+    "edm": [*TWO, "--sampling-steps", "2"],
+    "flow_matching": [*TWO, "--sampling-steps", "2"],
+    "vdm": [*TWO, "--sampling-steps", "2"],
+    "consistency": TWO,
     "ddgan": TWO,
     "feature_network": TWO,
 }

@@ -9,7 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import dcgan, ddgan, ddpm, gmm, launch, trilemma, vae, vqvae
+from experiments import (
+    consistency,
+    dcgan,
+    ddgan,
+    ddpm,
+    edm,
+    flow_matching,
+    gmm,
+    launch,
+    score_sde,
+    trilemma,
+    vae,
+    vdm,
+    vqvae,
+)
 from gen_jax import __main__ as command
 from gen_jax import cli, data
 from gen_jax.models import CONFIGURATIONS
@@ -17,7 +31,10 @@ from gen_jax.run import configuration_from, describe_configuration
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--latent", "2", "--widths", "4", "--dense", "8", "--batch-size", "8", "--log-every", "1"]
-EXPERIMENTS = {"vae": vae, "vqvae": vqvae, "dcgan": dcgan, "ddpm": ddpm, "ddgan": ddgan, "gmm": gmm}
+EXPERIMENTS = {
+    "vae": vae, "vqvae": vqvae, "dcgan": dcgan, "ddpm": ddpm, "ddgan": ddgan, "gmm": gmm, "score_sde": score_sde,
+    "edm": edm, "flow_matching": flow_matching, "vdm": vdm, "consistency": consistency,
+}  # fmt: skip
 
 
 def run(arguments, capsys, monkeypatch, experiment="vae"):

@@ -11,7 +11,8 @@ import optax
 import pytest
 
 from gen_jax import distributions
-from gen_jax.models.ddpm import REFERENCE, SMALL, DDPMConfig, _spread_times
+from gen_jax.diffusion import training
+from gen_jax.models.ddpm import REFERENCE, SMALL, DDPMConfig
 from gen_jax.nn.functional import parameter_count
 from gen_jax.protocol import Network
 
@@ -69,7 +70,7 @@ def test_loss_of_a_network_that_says_zero(prediction, expected):
 
 
 def test_times_of_a_batch_are_uniform_and_evenly_spread():
-    draw = jax.jit(jax.vmap(lambda key: _spread_times(key, 10, 20)))
+    draw = jax.jit(jax.vmap(lambda key: training.steps(20)(training.spread(key, 10))))
     drawn = np.asarray(draw(jax.random.split(jax.random.key(0), 4000)))
     for column in drawn.T:  # every image of a batch sees every time alike
         np.testing.assert_allclose(np.bincount(column, minlength=20) / 4000, 1 / 20, atol=0.015)
@@ -183,11 +184,11 @@ def test_bound_terms_add_up_and_some_of_them_estimate_all():
     model, params, buffers = with_network(dataclasses.replace(TINY, variance="small"), SHAPE, half)
     batch = {"image": images(4)}
     keys = jax.random.split(jax.random.key(5), 100)
-    every = jax.jit(jax.vmap(lambda key: model.bound(params, buffers, key, batch)))(keys)
+    every = jax.jit(jax.vmap(lambda key: model.evidence(params, buffers, key, batch)))(keys)
     assert all((term > 0).all() for term in every)
     np.testing.assert_allclose(every.total, every.prior + every.steps + every.decoder, rtol=1e-6)
     np.testing.assert_allclose(model.log_prob(params, buffers, keys[0], batch), -every.total[0], rtol=1e-4)
-    some = dataclasses.replace(model, bound_terms=6)
+    some, *_ = with_network(dataclasses.replace(TINY, variance="small", bound_terms=6), SHAPE, half)
     estimate = -jax.jit(jax.vmap(lambda key: some.log_prob(params, buffers, key, batch)))(keys)
     error = estimate.std(0) / np.sqrt(len(keys))
     assert (jnp.abs(estimate.mean(0) - every.total.mean(0)) < 4 * error + 0.01 * every.total.mean(0)).all()

@@ -17,7 +17,6 @@ from gen_jax.nn.embed import RandomSinusoids, Sinusoids
 from gen_jax.nn.functional import network, parameter_count
 from gen_jax.nn.ladder import Condition
 from gen_jax.nn.layers import ModulatedGroupNorm
-from gen_jax.nn.monotone import LinearSchedule, MonotoneSchedule
 from gen_jax.nn.ncsnpp import FromLevels, InputResidual, InputSkip, half_block
 from gen_jax.nn.song import NoiseCondition, SongUNet
 from gen_jax.nn.unet import UNet
@@ -64,8 +63,6 @@ SIZES = [
     ("ADM classifier 256", judge(side=256, multipliers=(1, 1, 2, 2, 4, 4), blocks=2), 54_096_360),
     ("VDM", network(VDMUNet, channels=3, base=128, blocks=32), 30_578_179),
     ("VDM wide", network(VDMUNet, channels=3, base=256, blocks=32), 122_137_603),
-    ("VDM schedule", network(LinearSchedule), 2),
-    ("VDM monotone schedule", network(MonotoneSchedule), 1 + 1 + 3 * 1024),
     ("DiT-S/2", dit(width=384, layers=12, heads=6), 32_865_056),
     ("DiT-B/2", dit(width=768, layers=12, heads=12), 130_315_808),
     ("DiT-L/2", dit(width=1024, layers=24, heads=16), 457_840_672),
@@ -322,26 +319,6 @@ def test_pixels_averaged_and_repeated():
 
 
 # ---- the schedules and the classifier
-
-
-def test_schedules_start_between_their_ends_and_always_grow():
-    t = jnp.linspace(0, 1, 11)
-    line = network(LinearSchedule, start=-6.0, end=4.0)
-    params, buffers = line.init(jax.random.key(0))
-    np.testing.assert_allclose(line.apply(params, buffers, t)[0], -6 + 10 * t, rtol=1e-5, atol=1e-5)
-    bent = network(MonotoneSchedule, start=-6.0, end=4.0, features=5)
-    params, buffers = bent.init(jax.random.key(0))
-    np.testing.assert_allclose(bent.apply(params, buffers, t)[0], -6 + 10 * t, atol=1e-3)
-    params = jax.tree.map(lambda p: 9 * jnp.sin(7.0 + jnp.arange(p.size)).reshape(p.shape), params)  # of both signs
-    for net, own in ((line, params["linear"]), (bent, params)):
-        assert jnp.all(jnp.diff(net.apply(own, buffers, t)[0]) > 0)
-    w2, w3, b = (np.asarray(params[name], np.float64) for name in ("inner", "outer", "bias"))
-    inner = np.abs(w2) * (2 * np.asarray(t)[:, None] - 1) + b
-    more = (np.abs(w3) * (2 / (1 + np.exp(-inner)) - 1)).mean(-1)
-    straight = params["linear"]["bias"] + np.abs(params["linear"]["slope"]) * t
-    np.testing.assert_allclose(bent.apply(params, buffers, t)[0], straight + more, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="grows"):
-        LinearSchedule(start=1.0, end=0.0, rngs=nnx.Rngs(0))
 
 
 def test_the_classifier_knows_the_time_and_has_a_slope():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from gen_jax.diffusion import precondition, schedules, times
+from gen_jax.diffusion import precondition, schedules, times, training
 from gen_jax.diffusion import process as p
 
 PATHS = {
@@ -142,8 +142,14 @@ def test_preconditioning_keeps_unit_variance():
     def network(value):
         return lambda x, label: (seen.append((x, label)), jnp.full_like(x, value))[1]
 
-    silent, loud = (precondition.edm_denoiser(network(value))(x_t, t) for value in (0.0, 1.0))
-    loss = precondition.edm_weight(t) * ((silent - x_0) ** 2).mean(axis=1)
+    edm, inputs, prediction = schedules.edm(), precondition.edm_inputs(), precondition.edm_prediction()
+
+    def denoised(value):
+        raw = network(value)(inputs.scale(edm, t)[:, None] * x_t, inputs.label(edm, t))
+        return prediction.x_0(edm, raw, x_t, t)
+
+    silent, loud = (denoised(value) for value in (0.0, 1.0))
+    loss = precondition.edm_weight()(edm, t) * ((silent - x_0) ** 2).mean(axis=1)
     np.testing.assert_allclose(loss, 1.0, rtol=0.02)
     target = (x_0 - silent) / (loud - silent)  # what the network would have to say
     np.testing.assert_allclose(target.var(axis=1), 1.0, rtol=0.02)
@@ -152,5 +158,5 @@ def test_preconditioning_keeps_unit_variance():
 
 
 def test_training_noise_is_log_normal():
-    logs = np.log(precondition.edm_times(jax.random.key(0), 100_000))
+    logs = np.log(training.log_normal()(training.spread(jax.random.key(0), 100_000)))
     np.testing.assert_allclose([logs.mean(), logs.std()], [-1.2, 1.2], atol=0.02)

@@ -209,6 +209,15 @@ def test_churn_reaches_the_law_of_the_data():
     assert np.mean(np.sign(got) != np.sign(calm)) > 0.05  # the noise moved some to the other mode
 
 
+@pytest.mark.parametrize("steps", [3, 9])
+def test_steps_that_are_not_churned_add_nothing(steps):
+    """Not the root of a rounding error either, which may be that of less than nothing."""
+    edm, when = schedules.edm(), times.karras(80.0, 0.002, steps)
+    sample = partial(solvers.heun, churn=20, churn_from=0.05, churn_to=50.0)
+    got = jax.jit(lambda x: sample(edm, mixture(edm), when, jax.random.key(1), x))(80 * jnp.ones((3, 1)))
+    assert jnp.isfinite(got).all()
+
+
 STEPS = {
     "euler_maruyama": (langevin.euler_maruyama, 0.500352),
     "reverse_diffusion": (langevin.reverse_diffusion, 0.502039),

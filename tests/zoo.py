@@ -10,6 +10,7 @@ from gen_jax.models import (
     DenseVAEConfig,
     GMMConfig,
     VAEConfig,
+    VDMConfig,
     VQVAEConfig,
 )
 
@@ -35,6 +36,9 @@ ZOO = {
     ),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "ddpm": Entry(DDPMConfig(channels=8, multipliers=(1,), blocks=1, timesteps=20, sampling_steps=3, conditional=True)),
+    "vdm": Entry(
+        VDMConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=3, bound_draws=1), (4, 4, 1), 0
+    ),
     "ddgan": Entry(
         DDGANConfig(
             base=4, multipliers=(1,), blocks=1, attention=(), latent=4, style_width=4, mapping_layers=1,

@@ -12,6 +12,7 @@ is as tight as the chain is fine; for standard normal data, the exact denoiser a
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,8 +20,9 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 
 from gen_jax import distributions
+from gen_jax.diffusion.likelihood import Likelihood
 from gen_jax.diffusion.process import Denoise, Process
-from gen_jax.diffusion.samplers import Times, Variance, fixed_large
+from gen_jax.diffusion.samplers import Times, Variance, fixed_large, fixed_small
 
 Decoder = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # x_0, mean, variance -> log-probability per element
 
@@ -37,6 +39,11 @@ class Bound(NamedTuple):
         """Their sum."""
         return self.prior + self.steps + self.decoder
 
+    @property
+    def log_prob(self) -> jax.Array:
+        """What the log-probability is at least."""
+        return -self.total
+
 
 def variational_bound(
     process: Process,
@@ -47,6 +54,7 @@ def variational_bound(
     *,
     terms: int = 0,
     variance: Variance = fixed_large,
+    decoder_variance: Variance = fixed_small,
 ) -> Bound:
     """(1) for 8-bit images ``x_0 [B, H, W, C]`` in [-1, 1].
 
@@ -59,6 +67,7 @@ def variational_bound(
       terms: how many of the S - 1 terms (3) are evaluated, at random times spread evenly over the chain, to estimate
         their sum without bias; 0 evaluates all of them.
       variance: of the model's steps.
+      decoder_variance: of the decoder, asked with x at the chain's first time, the time beyond it, and the first time.
     """
     times = jnp.asarray(times)
     count = times.shape[0] - 2  # terms (3)
@@ -77,11 +86,15 @@ def variational_bound(
 
     steps, _ = jax.lax.scan(body, jnp.zeros(x_0.shape[:1]), jnp.arange(evaluated))
     noise = jax.random.normal(decoder_key, x_0.shape)
-    return Bound(
-        prior_kl(process, x_0, times[0]),
-        steps,
-        decoder_loss(process, denoise, x_0, noise, jnp.broadcast_to(times[-2], x_0.shape[:1]), times[-3]),
-    )
+    first = jnp.broadcast_to(times[-2], x_0.shape[:1])
+    decoder = decoder_loss(process, denoise, x_0, noise, first, times[-3], variance=decoder_variance)
+    return Bound(prior_kl(process, x_0, times[0]), steps, decoder)
+
+
+def bound_likelihood(times: Times, *, terms: int = 0, variance: Variance = fixed_large) -> Likelihood:
+    """:func:`variational_bound` over the chain ``times`` as the likelihood of 8-bit images."""
+    evidence = partial(variational_bound, terms=terms, variance=variance)
+    return Likelihood("lower bound", lambda process, denoise, key, x_0: evidence(process, denoise, times, key, x_0))
 
 
 def prior_kl(process: Process, x_0: jax.Array, t: jax.Array) -> jax.Array:
@@ -118,8 +131,9 @@ def decoder_loss(
     second: jax.Array,
     *,
     decoder: Decoder | None = None,
+    variance: Variance = fixed_small,
 ) -> jax.Array:
-    """(4), ``[B]``; its variance is that of the posterior one step further out, which both choices share.
+    """(4), ``[B]``; its variance is that of the posterior one step further out, whatever that of the steps.
 
     Args:
       process: the forward process.
@@ -129,11 +143,11 @@ def decoder_loss(
       first: the chain's time next to the data, ``[B]``.
       second: the time beyond it.
       decoder: another log-probability of x_0; grey levels under a normal distribution by default.
+      variance: asked with x_t, ``second`` and ``first``.
     """
     x_t = process.diffuse(x_0, noise, first)
     log_prob = discretised_normal_log_prob if decoder is None else decoder
-    spread = process.posterior_variance(x_0, second, first)
-    return -_sum(log_prob(x_0, denoise(x_t, first), spread))
+    return -_sum(log_prob(x_0, denoise(x_t, first), variance(process, x_t, second, first)))
 
 
 def discretised_normal_log_prob(x: jax.Array, mean: jax.Array, variance: jax.Array) -> jax.Array:

@@ -8,10 +8,12 @@ appendix D.
 
 (2) is exact, whatever z, where du/dx is diagonal. The equation is solved for every example by itself, by Tsitouras'
 rule with steps chosen to a tolerance (diffrax), so that no example depends on its batch. For images of 256 grey levels
-take :func:`gen_jax.distributions.dequantise` first, and add the log of a level's width per dimension.
+:func:`flow_likelihood` adds uniform noise of a level's width to the image, and the log of the width per dimension: in
+expectation a lower bound on the log-probability of the flow's own law, known to the error of the probes and the solver.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import diffrax
 import jax
@@ -22,12 +24,46 @@ from gen_jax import distributions
 from gen_jax.diffusion.process import Denoise, Process
 
 
+class Evidence(Protocol):
+    """A log-probability with what it is made of."""
+
+    @property
+    def log_prob(self) -> jax.Array:
+        """Nats ``[B]``."""
+        ...
+
+
+class Likelihood(NamedTuple):
+    """How the log-probability of 8-bit images follows from a denoiser.
+
+    ``kind`` is what a model's ``log_prob_kind`` says, and ``evidence(process, denoise, key, x_0 [B, H, W, C])`` gives
+    it, with ``x_0`` at the grey levels in [-1, 1].
+    """
+
+    kind: str
+    evidence: Callable[[Process, Denoise, jax.Array, jax.Array], Evidence]
+
+
 class FlowLogProb(NamedTuple):
     """All ``[B]``: nats, their standard error over the probes (0 for one probe), and evaluations of the flow."""
 
     log_prob: jax.Array
     standard_error: jax.Array
     evaluations: jax.Array
+
+
+def flow_likelihood(first: float, last: float, *, probes: int = 1, tolerance: float = 1e-5) -> Likelihood:
+    """:func:`flow_log_prob` of dequantised images."""
+
+    def evidence(process: Process, denoise: Denoise, key: jax.Array, x_0: jax.Array) -> FlowLogProb:
+        noise_key, probe_key = jax.random.split(key)
+        x = distributions.dequantise(noise_key, x_0)
+        found = flow_log_prob(
+            process, denoise, probe_key, x, first=first, last=last, probes=probes, tolerance=tolerance
+        )
+        return found._replace(log_prob=found.log_prob + x_0[0].size * np.log(distributions.LEVEL))
+
+    return Likelihood("estimate", evidence)
 
 
 def flow_log_prob(

@@ -25,6 +25,7 @@ from gen_jax.diffusion.process import Denoise, Process
 
 Times = np.ndarray | jax.Array
 Variance = Callable[[Process, jax.Array, jax.Array, jax.Array], jax.Array]
+Reverse = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]  # x_t, t, s -> D, variance
 
 
 def fixed_small(process: Process, x: jax.Array, t: jax.Array, s: jax.Array) -> jax.Array:
@@ -37,14 +38,34 @@ def fixed_large(process: Process, x: jax.Array, t: jax.Array, s: jax.Array) -> j
     return process.step_variance(x, t, s)
 
 
+def between(process: Process, x: jax.Array, t: jax.Array, s: jax.Array, share: jax.Array) -> jax.Array:
+    """From :func:`fixed_small` at ``share`` 0 to :func:`fixed_large` at 1, evenly in the logarithm; of a whole chain.
+
+    Into the data the posterior has no variance; it is taken from one step further out.
+    """
+    inner = s >= 0
+    small = process.posterior_variance(x, jnp.where(inner, t, t + 1), jnp.where(inner, s, t))
+    return jnp.exp(share * jnp.log(process.step_variance(x, t, s)) + (1 - share) * jnp.log(small))
+
+
 def ancestral(
     process: Process, denoise: Denoise, times: Times, key: jax.Array, x: jax.Array, *, variance: Variance = fixed_large
 ) -> jax.Array:
     """(1) all the way down."""
 
-    def step(x: jax.Array, t: jax.Array, s: jax.Array, noise: jax.Array) -> jax.Array:
-        mean = process.posterior_mean(x, denoise(x, _per_sample(t, x)), t, s)
-        return mean + jnp.sqrt(variance(process, x, t, s)) * noise
+    def read(x: jax.Array, t: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return denoise(x, _per_sample(t, x)), variance(process, x, t, s)
+
+    return ancestral_by(process, read, times, key, x)
+
+
+def ancestral_by(process: Process, read: Reverse, times: Times, key: jax.Array, x: jax.Array) -> jax.Array:
+    """(1) where D and the variance come from one function, ``read(x_t, t, s)`` at scalar times."""
+
+    def step(x: jax.Array, t: jax.Array, s: jax.Array, noise: jax.Array | None) -> jax.Array:
+        x_0, variance = read(x, t, s)
+        mean = process.posterior_mean(x, x_0, t, s)
+        return mean if noise is None else mean + jnp.sqrt(variance) * noise
 
     return _descend(step, times, key, x)
 
@@ -54,9 +75,10 @@ def ddim(
 ) -> jax.Array:
     """(2) all the way down; deterministic with ``eta`` 0."""
 
-    def step(x: jax.Array, t: jax.Array, s: jax.Array, noise: jax.Array) -> jax.Array:
+    def step(x: jax.Array, t: jax.Array, s: jax.Array, noise: jax.Array | None) -> jax.Array:
         tau = eta * jnp.sqrt(process.posterior_variance(x, t, s))
-        return _ddim_step(process, denoise, x, t, s, tau) + tau * noise
+        x = ddim_step(process, denoise, x, t, s, tau)
+        return x if noise is None else x + tau * noise
 
     return _descend(step, times, key, x)
 
@@ -68,14 +90,15 @@ def ddim_encode(process: Process, denoise: Denoise, times: Times, x: jax.Array) 
 
     def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         s, t = pair
-        return _ddim_step(process, denoise, x, s, t, jnp.zeros(())), None
+        return ddim_step(process, denoise, x, s, t), None
 
     return jax.lax.scan(step, x, (upwards[:-1], upwards[1:]))[0]
 
 
-def _ddim_step(
-    process: Process, denoise: Denoise, x: jax.Array, t: jax.Array, s: jax.Array, tau: jax.Array
+def ddim_step(
+    process: Process, denoise: Denoise, x: jax.Array, t: jax.Array, s: jax.Array, tau: jax.Array | float = 0.0
 ) -> jax.Array:
+    """(2) without its noise ``tau z``; the times may be ``[B]``."""
     x_0 = denoise(x, _per_sample(t, x))
     alpha, sigma = process.at(s, x)
     # The posterior variance is below sigma_s^2, but for rounding.
@@ -90,7 +113,7 @@ def _descend(step: Callable[..., jax.Array], times: Times, key: jax.Array, x: ja
         return step(x, t, s, jax.random.normal(jax.random.fold_in(key, i), x.shape, x.dtype)), None
 
     x, _ = jax.lax.scan(body, x, (times[:-2], times[1:-1], jnp.arange(times.shape[0] - 2)))
-    return step(x, times[-2], times[-1], jnp.zeros_like(x))
+    return step(x, times[-2], times[-1], None)
 
 
 def _per_sample(t: jax.Array, x: jax.Array) -> jax.Array:

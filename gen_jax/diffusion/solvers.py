@@ -57,7 +57,8 @@ def heun(
             return y, r, t
         raised = jnp.where((churn_from <= r) & (r <= churn_to), r * (1 + share), r)
         noise = churn_noise * jax.random.normal(jax.random.fold_in(key, i), y.shape, y.dtype)
-        return y + jnp.sqrt(raised**2 - r**2) * noise, raised, process.time(raised)
+        added = jnp.sqrt((raised - r) * (raised + r))  # a difference of squares may round to less than 0
+        return y + added * noise, raised, process.time(raised)
 
     def step(x: jax.Array, now: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         t, s, i = now
@@ -241,7 +242,7 @@ def _unipc_weights(h: jax.Array, places: jax.Array) -> jax.Array:
 
 def _phi(order: int, z: jax.Array) -> jax.Array:
     """``sum_{j >= 1} z^j / (j + order)!``: the series near 0, elsewhere the recursion, which there loses all digits."""
-    series = sum(z**j / math.factorial(j + order) for j in range(1, 14))
+    series = sum(z**j * (1 / math.factorial(j + order)) for j in range(1, 14))  # as an integer it would pass 2^31
     value = jnp.expm1(z) / z - 1
     for i in range(1, order):
         value = value / z - 1 / math.factorial(i + 1)

@@ -6,11 +6,20 @@ JSON with every run), whose ``build(shape, classes)`` makes the game.
 
 from typing import Any, Protocol
 
+from gen_jax.models.cld import CLD, CLDConfig
+from gen_jax.models.consistency import Consistency, ConsistencyConfig
 from gen_jax.models.dcgan import DCGAN, DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
-from gen_jax.models.ddpm import DDPM, DDPMConfig
+from gen_jax.models.ddpm import DDPMConfig
+from gen_jax.models.diffusion import Diffusion
+from gen_jax.models.distillation import Distillation, DistillationConfig
+from gen_jax.models.edm import EDMConfig
+from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gmm import GMM, GMMConfig
+from gen_jax.models.noisy_classifier import ClassifierGuided, ClassifierGuidedConfig
+from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
+from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.vqvae import VQVAE, VQVAEConfig
 from gen_jax.protocol import Model
 
@@ -30,25 +39,46 @@ CONFIGURATIONS: tuple[type[Configuration], ...] = (
     VQVAEConfig,
     DCGANConfig,
     DDPMConfig,
+    ScoreSDEConfig,
+    EDMConfig,
+    FlowMatchingConfig,
+    VDMConfig,
+    ConsistencyConfig,
+    DistillationConfig,
+    ClassifierGuidedConfig,
+    CLDConfig,
     DDGANConfig,
 )
 """All that a run's ``config.json`` may name."""
 
 __all__ = [
+    "CLD",
     "CONFIGURATIONS",
     "DCGAN",
     "DDGAN",
-    "DDPM",
     "GMM",
     "VAE",
+    "VDM",
     "VQVAE",
+    "CLDConfig",
+    "ClassifierGuided",
+    "ClassifierGuidedConfig",
     "Configuration",
+    "Consistency",
+    "ConsistencyConfig",
     "DCGANConfig",
     "DDGANConfig",
     "DDPMConfig",
     "DenseVAEConfig",
+    "Diffusion",
+    "Distillation",
+    "DistillationConfig",
+    "EDMConfig",
+    "FlowMatchingConfig",
     "GMMConfig",
     "Model",
+    "ScoreSDEConfig",
     "VAEConfig",
+    "VDMConfig",
     "VQVAEConfig",
 ]

@@ -41,6 +41,7 @@ class UNet(nnx.Module):
       dropout: share of activations dropped in every block while training.
       patch: side of the blocks of pixels that are taken as channels.
       classes: 0 for a network without labels; else one row more than classes, the last for no label.
+      outputs: channels of the output; those of the images if none are given.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class UNet(nnx.Module):
         dropout: float = 0.0,
         patch: int = 1,
         classes: int = 0,
+        outputs: int | None = None,
         rngs: nnx.Rngs,
     ):
         grids, widths = sides(side // patch, len(multipliers)), [base * m for m in multipliers]
@@ -88,7 +90,7 @@ class UNet(nnx.Module):
         grow = lambda width, level: Bare(conv(width), twice[level - 1])  # noqa: E731
         self.ascent = Ascent(base, widths, blocks, block=up_block, grow=grow)
         self.norm = GroupNorm(widths[0], rngs=rngs)
-        self.output = Conv(widths[0], channels * patch**2, kernel_init=ZERO, rngs=rngs)
+        self.output = Conv(widths[0], (outputs or channels) * patch**2, kernel_init=ZERO, rngs=rngs)
 
     def __call__(
         self,

@@ -1,0 +1,54 @@
+"""A score-based model of a stochastic differential equation: VP, sub-VP or VE.
+
+    python -m experiments.score_sde --data fashion_mnist --workdir runs/score_sde
+    python -m experiments.score_sde --preset cifar10 --path sub_vp --objective importance
+
+Hardware: 2 CPU cores for the small preset. ``cifar10`` is VP in continuous time and ``cifar10_ve`` VE, with one
+Langevin correction a step, of Song et al. 2021 (arXiv:2011.13456): 1.3 million steps of batches of 128, Adam at 2e-4
+after 5,000 steps of warm-up, gradients clipped at 1, dropout 0.1, flips. There FID is 2.55 and 2.38, and the
+probability flow of VP has 3.16 bits/dim.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch, train_as
+from gen_jax import Adam, Training
+from gen_jax.models import score_sde
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a score-based model."""
+
+    place: FlatPlace = Place(workdir="runs/score_sde")
+    model: Annotated[score_sde.ScoreSDEConfig, Flat] = score_sde.SMALL
+    training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=64, checkpoint_every=1000, ema_ramp=0.2)
+    optimizer: FlatAdam = Adam(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0)
+
+    @property
+    def optimizers(self) -> dict[str, Adam]:
+        """By player."""
+        return {"denoiser": self.optimizer}
+
+
+PRESETS = {
+    "small": Settings(),
+    "digits": Settings(model=score_sde.ScoreSDEConfig(blocks=1)),
+    "cifar10": Settings(
+        place=Place(data="cifar10", workdir="runs/score_sde_cifar10", flip=True),
+        model=score_sde.REFERENCE,
+        training=Training(steps=1_300_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
+        optimizer=Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0),
+    ),
+    "cifar10_ve": Settings(
+        place=Place(data="cifar10", workdir="runs/score_sde_cifar10_ve", flip=True),
+        model=score_sde.EXPLODING,
+        training=Training(steps=1_300_000, batch_size=128, checkpoint_every=5000, ema_half_life=89_000),
+        optimizer=Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0),
+    ),
+}
+
+
+if __name__ == "__main__":
+    launch(train_as("score_sde"), PRESETS, name="score_sde", doc=__doc__)

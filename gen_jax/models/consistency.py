@@ -1,0 +1,284 @@
+"""Consistency models: from any noise to the data in one step.
+
+Song, Dhariwal, Chen and Sutskever 2023, "Consistency models" (arXiv:2303.01469); Song and Dhariwal 2024, "Improved
+techniques for training consistency models" (arXiv:2310.14189). On the path x_t = x_0 + t eps of EDM, with e the least
+noise, d the spread of the data and D pixels:
+
+(1) f(x, t) = skip x + out F(in x, label),  skip = d^2 / ((t - e)^2 + d^2),  out = d (t - e) / sqrt(t^2 + d^2)
+(2) in = 1 / sqrt(t^2 + d^2),  label = log(t) / 4;  f(x, e) = x whatever F is
+(3) L = E h(f(x_t, t) - f'(x_s, s)) / (t - s),  h(a) = sqrt(|a|^2 + c^2) - c,  c = 0.00054 sqrt(D)
+(4) x_s = x_0 + s eps in training;  a step of Heun's rule from x_t with a teacher's denoiser in distillation
+(5) N + 1 noises e .. 80, evenly spaced in t^(1/7);  N doubles from 10 to 1280 in training
+(6) t > s are neighbours in (5), of which s is drawn as log t ~ N(-1.1, 2^2) would fall between them
+(7) x = f(80 z, 80), and for each later noise  x = f(x + sqrt(t^2 - e^2) z, t)
+
+f' is the student as it is, whose gradient is not taken, or the student's average. A teacher is a player who never
+moves.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtr, ndtri
+
+from gen_jax.diffusion import training
+from gen_jax.diffusion.process import Denoise, against
+from gen_jax.models.denoisers import denoiser_network
+from gen_jax.models.diffusion import Diffusion, known_classes
+from gen_jax.models.edm import LABELS, EDMConfig
+from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
+
+RHO = 7.0
+
+Target = Callable[[Params, Buffers, Any], tuple[Params, Buffers]]  # who f' is, of all players
+
+
+def itself(params: Params, buffers: Buffers, ema: Any) -> tuple[Params, Buffers]:
+    """The student as it is, held fixed."""
+    return jax.lax.stop_gradient(params), buffers
+
+
+def average(params: Params, buffers: Buffers, ema: Any) -> tuple[Params, Buffers]:
+    """The student's average."""
+    return ema["params"], ema["buffers"]
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """A game in which one player moves, ``student``; with a teacher, a second who does not, ``teacher``."""
+
+    shape: tuple[int, int, int]
+    classes: int
+    network: Network  # F: in x [B, H, W, C], label [B], class or None -> [B, H, W, C]
+    label: float  # what that of (2) is multiplied by, as a teacher's
+    teacher: Diffusion | None  # of EDM's path
+    target: Target
+    data_spread: float
+    least_noise: float
+    largest_noise: float
+    noise_mean: float
+    noise_deviation: float
+    intervals: tuple[int, int]  # N of (5), first and last
+    doubling_every: int  # steps
+    later_noises: tuple[float, ...]  # of (7)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """One turn: descend (3)."""
+        return (Turn("student", self.loss),)
+
+    @property
+    def network_evaluations(self) -> int:
+        """One, and one for each later noise."""
+        return 1 + len(self.later_noises)
+
+    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
+        """The student; and a teacher to be replaced by a trained one, by :meth:`taught_by`."""
+        keys = jax.random.split(key)
+        params, buffers = self.network.init(keys[0])
+        if self.teacher is None:
+            return {"student": params}, {"student": buffers}
+        taught, carried = self.teacher.init(keys[1], batch)
+        return {"student": params, "teacher": taught["denoiser"]}, {"student": buffers, "teacher": carried["denoiser"]}
+
+    def taught_by(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
+        """What distillation starts from, given a trained teacher's: the student begins as the teacher."""
+        network, carried = params["denoiser"], buffers["denoiser"]
+        student, own = jax.tree.map(jnp.copy, (network, carried))  # the state is donated
+        return {"student": student, "teacher": network}, {"student": own, "teacher": carried}
+
+    def loss(
+        self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: jax.Array, ema: Any
+    ) -> tuple[jax.Array, Aux]:
+        """(3), a mean over the batch of what is per image."""
+        keys = jax.random.split(key, 3)
+        x_0, label = batch["image"], batch["label"] if self.classes else None
+        t, s = self.neighbours(training.spread(keys[0], x_0.shape[0]), step)
+        noise = jax.random.normal(keys[1], x_0.shape)
+        x_t = x_0 + against(t, x_0) * noise
+        x_s = x_0 + against(s, x_0) * noise
+        if self.teacher is not None:
+            x_s = heun_step(self._taught(params, buffers, label), x_t, t, s)
+        options: dict[str, Any] = {"key": keys[2], "train": True}  # the same dropout on both sides
+        near, carried = self._map(params, buffers, x_t, t, label, **options)
+        far, _ = self._map(*self.target(params, buffers, ema), x_s, s, label, **options)
+        c = 0.00054 * math.sqrt(x_0[0].size)
+        distance = jnp.sqrt(jnp.sum((near - far) ** 2, axis=(1, 2, 3)) + c**2) - c
+        intervals = self.interval_count(step)
+        return jnp.mean(distance / (t - s)), Aux({"intervals": intervals}, {"student": carried})
+
+    def interval_count(self, step: jax.Array | int) -> jax.Array:
+        """N of (5) at a step of training."""
+        first, last = self.intervals
+        doubled = first * 2.0 ** (jnp.asarray(step) // self.doubling_every).astype(jnp.float32)
+        return jnp.minimum(doubled, last)
+
+    def neighbours(self, u: jax.Array, step: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+        """``t`` and ``s`` of (6), each ``[B]``, from numbers ``u [B]`` uniform in [0, 1)."""
+        ends = jnp.array([self.least_noise, self.largest_noise])
+        low, high = ndtr((jnp.log(ends) - self.noise_mean) / self.noise_deviation)
+        drawn = jnp.exp(self.noise_mean + self.noise_deviation * ndtri(low + (high - low) * u))
+        least, largest = ends ** (1 / RHO)
+        count = self.interval_count(step)
+        index = jnp.clip(jnp.floor((drawn ** (1 / RHO) - least) / (largest - least) * count), 0, count - 1)
+        t, s = ((least + (index + up) / count * (largest - least)) ** RHO for up in (1, 0))
+        return t, s
+
+    def map(
+        self, params: Params, buffers: Buffers, x: jax.Array, t: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
+        """F of (1) at ``x [B, H, W, C]`` and noises ``t [B]``: the data at the other end of the flow."""
+        return self._map(params, buffers, x, t, label)[0]
+
+    def sample(
+        self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
+    ) -> jax.Array:
+        """``n`` images ``[n, H, W, C]`` by (7); with classes and no ``label [n]``, labels are uniform."""
+        keys = jax.random.split(key, 2 + len(self.later_noises))
+        if self.classes and label is None:
+            label = jax.random.randint(keys[0], (n,), 0, self.classes)
+        x = jnp.zeros((n, *self.shape))
+        for key, t in zip(keys[1:], (self.largest_noise, *self.later_noises)):
+            spread = t if t == self.largest_noise else math.sqrt(t**2 - self.least_noise**2)
+            x = x + spread * jax.random.normal(key, x.shape)
+            x = self.map(params, buffers, x, jnp.full(n, t), label=label)
+        return jnp.clip(x, -1.0, 1.0)
+
+    def _map(
+        self, params: Params, buffers: Buffers, x: jax.Array, t: jax.Array, label: jax.Array | None, **options: Any
+    ) -> tuple[jax.Array, Tree]:
+        d, beyond = self.data_spread, t - self.least_noise
+        spread = jnp.hypot(t, d)
+        seen, told = against(1 / spread, x) * x, self.label / 4 * jnp.log(t)
+        raw, carried = self.network.apply(params["student"], buffers["student"], seen, told, label, **options)
+        skip, out = d**2 / (beyond**2 + d**2), d * beyond / spread
+        return against(skip, x) * x + against(out, x) * raw, carried
+
+    def _taught(self, params: Params, buffers: Buffers, label: jax.Array | None) -> Denoise:
+        assert self.teacher is not None
+        return self.teacher.denoiser({"denoiser": params["teacher"]}, {"denoiser": buffers["teacher"]}, label)
+
+
+def heun_step(denoise: Denoise, x: jax.Array, t: jax.Array, s: jax.Array) -> jax.Array:
+    """From noises ``t [B]`` to ``s [B]`` along the flow of x_0 + t eps."""
+    step, upper, lower = (against(a, x) for a in (s - t, t, s))
+    slope = (x - denoise(x, t)) / upper
+    there = x + step * slope
+    return x + step * 0.5 * (slope + (there - denoise(there, s)) / lower)
+
+
+@dataclass(frozen=True)
+class ConsistencyConfig:
+    """A consistency model as plain data."""
+
+    channels: int = 32
+    """Channels of the U-Net's first level."""
+    multipliers: tuple[int, ...] = (1, 2)
+    """Channels of its levels in multiples of the first; the side is halved between them if it can be."""
+    blocks: int = 2
+    """Residual blocks per level on the way down; one more on the way up."""
+    attention: tuple[int, ...] = ()
+    """Sides, in patches, of the levels that have self-attention after every block; the middle always has it."""
+    dropout: float = 0.0
+    """Share of activations dropped in every block while training."""
+    patch: int = 1
+    """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
+    network: Literal["unet", "ddpm++", "ncsn++", "ncsn++ smooth", "adm"] = "unet"
+    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    task: Literal["training", "distillation"] = "training"
+    """Pairs of noises by the data themselves, or by a trained EDM of the same network, the run's starting state."""
+    target: Literal["itself", "average"] = "itself"
+    """Whom the student agrees with: with itself, held fixed, or with its average."""
+    data_spread: float = 0.5
+    """Standard deviation of the data that the network's input and output are made for."""
+    least_noise: float = 0.002
+    """Noise that is taken for none."""
+    largest_noise: float = 80.0
+    """Noise that is taken for nothing else."""
+    noise_mean: float = -1.1
+    """Mean of the logarithm of the noise in training."""
+    noise_deviation: float = 2.0
+    """Its standard deviation."""
+    first_intervals: int = 10
+    """Intervals between noises when training begins."""
+    last_intervals: int = 1280
+    """The most of them."""
+    doubling_every: int = 1000
+    """Steps after which the intervals double."""
+    later_noises: tuple[float, ...] = ()
+    """Noises added to the sample and removed again, decreasing, each one evaluation more."""
+    conditional: bool = False
+    """Condition on the label; needs labelled data."""
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> Consistency:
+        """The game on images of ``shape`` (H, W, C).
+
+        Raises:
+          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
+            and missing, or a number is out of range.
+        """
+        classes = known_classes(self.conditional, classes)
+        net = denoiser_network(self, shape, classes)
+        if not 0 < self.least_noise < self.largest_noise:
+            raise ValueError(f"expected 0 < least_noise < largest_noise, got {self.least_noise}, {self.largest_noise}")
+        if not 1 <= self.first_intervals <= self.last_intervals or self.doubling_every < 1:
+            raise ValueError(
+                "expected 1 <= first_intervals <= last_intervals and doubling_every of at least 1, got "
+                f"{self.first_intervals}, {self.last_intervals} and {self.doubling_every}"
+            )
+        if any(not self.least_noise <= t < self.largest_noise for t in self.later_noises):
+            raise ValueError(
+                f"expected later_noises between {self.least_noise} and {self.largest_noise}, got {self.later_noises}"
+            )
+        return Consistency(
+            shape=shape,
+            classes=classes,
+            network=net,
+            label=LABELS[self.network],
+            teacher=self.teacher().build(shape, classes) if self.task == "distillation" else None,
+            target=average if self.target == "average" else itself,
+            data_spread=self.data_spread,
+            least_noise=self.least_noise,
+            largest_noise=self.largest_noise,
+            noise_mean=self.noise_mean,
+            noise_deviation=self.noise_deviation,
+            intervals=(self.first_intervals, self.last_intervals),
+            doubling_every=self.doubling_every,
+            later_noises=tuple(self.later_noises),
+        )
+
+    def teacher(self) -> EDMConfig:
+        """The configuration whose trained network distillation starts from."""
+        return EDMConfig(
+            channels=self.channels,
+            multipliers=self.multipliers,
+            blocks=self.blocks,
+            attention=self.attention,
+            dropout=self.dropout,
+            patch=self.patch,
+            network=self.network,
+            data_spread=self.data_spread,
+            least_noise=self.least_noise,
+            largest_noise=self.largest_noise,
+            conditional=self.conditional,
+        )
+
+
+REFERENCE = ConsistencyConfig(
+    channels=128,
+    multipliers=(2, 2, 2),
+    blocks=4,
+    attention=(16,),
+    dropout=0.3,
+    network="ncsn++ smooth",
+    doubling_every=50_000,
+)
+"""CIFAR-10, improved consistency training on EDM's NCSN++, 56,395,523 parameters: 400,000 steps of batches of 1024,
+Adam 1e-4, averages that keep 0.99993 a step."""
+
+SMALL = ConsistencyConfig(blocks=1, patch=2, last_intervals=160, doubling_every=2000)
+"""28x28 Fashion-MNIST in minutes on two CPU cores."""

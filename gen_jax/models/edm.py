@@ -1,0 +1,120 @@
+"""A denoiser whose network has unit variance at every noise, sampled by Heun's rule.
+
+Karras et al. 2022, "Elucidating the design space of diffusion-based generative models" (arXiv:2206.00364). In
+:class:`gen_jax.models.diffusion.Diffusion`, where the time is the standard deviation of the noise:
+
+(1) x_t = x_0 + t eps
+(2) D = skip x_t + out F(in x_t, log(t) / 4),   see :mod:`gen_jax.diffusion.precondition`
+(3) L = E_t weight_t E_eps mean over pixels (D - x_0)^2 = E_t E_eps mean over pixels (F - target)^2
+(4) log t ~ N(-1.2, 1.2^2) in training
+(5) 80 to 0.002 and then 0 in sampling, evenly in t^(1/7): 2 S - 1 evaluations
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from gen_jax.diffusion import samplers, schedules, solvers, times, training
+from gen_jax.diffusion.likelihood import flow_likelihood
+from gen_jax.diffusion.precondition import edm_inputs, edm_prediction
+from gen_jax.models.denoisers import denoiser_network
+from gen_jax.models.diffusion import Diffusion, Sampler, known_classes
+
+# What the label of (2) is multiplied by: the sinusoids of the first are made for a thousand steps.
+LABELS = {"unet": 1000.0, "ddpm++": 1.0, "ncsn++": 1.0, "ncsn++ smooth": 1.0, "adm": 1.0}
+
+
+@dataclass(frozen=True)
+class EDMConfig:
+    """EDM as plain data."""
+
+    channels: int = 32
+    """Channels of the U-Net's first level."""
+    multipliers: tuple[int, ...] = (1, 2)
+    """Channels of its levels in multiples of the first; the side is halved between them if it can be."""
+    blocks: int = 2
+    """Residual blocks per level on the way down; one more on the way up."""
+    attention: tuple[int, ...] = ()
+    """Sides, in patches, of the levels that have self-attention after every block; the middle always has it."""
+    dropout: float = 0.0
+    """Share of activations dropped in every block while training."""
+    patch: int = 1
+    """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
+    network: Literal["unet", "ddpm++", "ncsn++", "ncsn++ smooth", "adm"] = "unet"
+    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    data_spread: float = 0.5
+    """Standard deviation of the data that (2) is made for."""
+    noise_mean: float = -1.2
+    """Mean of the logarithm of the noise in training."""
+    noise_deviation: float = 1.2
+    """Its standard deviation."""
+    least_noise: float = 0.002
+    """Standard deviation of the sampler's last noise before the data."""
+    largest_noise: float = 80.0
+    """Standard deviation of its first."""
+    sampler: Literal["heun", "dpm_solver_2m", "ddim"] = "heun"
+    """How images are drawn: of second order with two evaluations a step or one, or of first order with one."""
+    sampling_steps: int = 18
+    """Steps of the sampler."""
+    churn: float = 0.0
+    """Noise that Heun's rule adds and takes away again, over all steps; 0 is deterministic."""
+    probes: int = 1
+    """Random probes of the likelihood's divergence per image; with two or more its standard error is known."""
+    tolerance: float = 1e-4
+    """Relative and absolute error of a step of the likelihood's solver."""
+    conditional: bool = False
+    """Condition on the label; needs labelled data."""
+    guidance: float = 1.0
+    """Scale of classifier-free guidance: 1 is none, above 1 is sharper and less varied."""
+    label_dropout: float = 0.1
+    """Share of labels hidden in training, so that there is an unconditional model to guide by."""
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> Diffusion:
+        """The game on images of ``shape`` (H, W, C).
+
+        Raises:
+          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
+            and missing, or a number is out of range.
+        """
+        classes = known_classes(self.conditional, classes)
+        net = denoiser_network(self, shape, classes)
+        if not 0 < self.least_noise < self.largest_noise or self.sampling_steps < 1:
+            raise ValueError(
+                "expected 0 < least_noise < largest_noise and at least 1 step, got "
+                f"{self.least_noise}, {self.largest_noise} and {self.sampling_steps}"
+            )
+        drawn: dict[str, tuple[Sampler, int]] = {
+            "heun": (partial(solvers.heun, churn=self.churn), 2 * self.sampling_steps - 1),
+            "dpm_solver_2m": (solvers.dpm_solver_2m, self.sampling_steps),
+            "ddim": (samplers.ddim, self.sampling_steps),
+        }
+        sampler, evaluations = drawn[self.sampler]
+        return Diffusion(
+            shape=shape,
+            classes=classes,
+            network=net,
+            process=schedules.edm(),
+            inputs=edm_inputs(data_spread=self.data_spread, factor=LABELS[self.network]),
+            prediction=edm_prediction(data_spread=self.data_spread),
+            law=training.log_normal(mean=self.noise_mean, deviation=self.noise_deviation),
+            weight=training.simple,
+            sampler=sampler,
+            times=times.karras(self.largest_noise, self.least_noise, self.sampling_steps),
+            evaluations=evaluations,
+            likelihood=flow_likelihood(
+                self.least_noise, self.largest_noise, probes=self.probes, tolerance=self.tolerance
+            ),
+            guidance=self.guidance,
+            label_dropout=self.label_dropout,
+        )
+
+
+REFERENCE = EDMConfig(
+    channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), dropout=0.13, network="ddpm++", tolerance=1e-5
+)
+"""CIFAR-10: 55,732,739 parameters without labels. The paper's has 1,152 more, which tell it how an image was augmented:
+there is no augmentation here but flips. Adam 1e-3 after a linear rise over 10 million images, batches of
+512, averages of half-life 500,000 images, flips."""
+
+SMALL = EDMConfig(blocks=1, patch=2)
+"""28x28 Fashion-MNIST in minutes on two CPU cores."""
