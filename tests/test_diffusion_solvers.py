@@ -28,6 +28,7 @@ ORDERS = {  # of the error in the steps, at even steps of log(sigma / alpha)
     "unipc_1": (partial(solvers.unipc, order=1), 2),
     "unipc_2": (partial(solvers.unipc, order=2), 3),
     "unipc_3": (partial(solvers.unipc, order=3), 4),
+    "unipc_2_bh1": (partial(solvers.unipc, order=2, scale=solvers.bh1), 3),
 }
 WEIGHTS, MEANS, SPREAD = np.array([0.5, 0.5]), np.array([-1.0, 1.0]), 0.1
 
@@ -104,6 +105,7 @@ def test_noise_levels_of_edm():
         ("unipc_1", {16: -6.130e-2, 32: -1.644e-2, 64: -4.178e-3, 128: -1.049e-3}),
         ("unipc_2", {16: 1.459e-2, 32: 2.125e-3, 64: 2.751e-4, 128: 3.472e-5}),
         ("unipc_3", {16: 1.676e-3, 32: -1.025e-4, 64: -1.449e-5, 128: -1.143e-6}),
+        ("unipc_2_bh1", {16: 3.906e-2, 32: 4.421e-3, 64: 5.222e-4, 128: 6.324e-5}),
     ],
 )
 def test_known_errors_at_even_steps_of_the_log_snr(name, errors):
