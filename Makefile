@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-PARITY := 'torch==2.14.1' 'torchvision==0.29.1' torch-fidelity prdc clean-fid pytorch-fid pytest scikit-learn
+PARITY := 'torch==2.14.1' 'torchvision==0.29.1' torch-fidelity prdc clean-fid pytorch-fid diffusers pytest scikit-learn
 SECONDS_PER_MODEL ?= 45
 # Large pages for large arrays: a step that allocates much faults less.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
