@@ -10,8 +10,10 @@ Karras et al. 2022 (arXiv:2206.00364), Heun's method; Lu et al. 2022 (arXiv:2211
 polynomial in l through the values that they have. Orders: ``dpm_solver_1`` and Euler's rule 1; ``heun``,
 ``dpm_solver_2m``, ``dpm_solver_2s`` and the midpoint rule 2; ``unipc`` of order p has p + 1; Runge and Kutta's rule 4.
 
-Like :mod:`gen_jax.diffusion.samplers`, all are functions of (process, denoise, times, key, x), most of which ignore the
-key, with ``times [S + 1]`` decreasing. They may end at any time; at one without noise the last step is D itself.
+Like :mod:`gen_jax.diffusion.samplers`, all are functions of (process, denoise, times, key, x), most of which ignore
+the key, with ``times [S + 1]`` decreasing. They may end at any time; at one without noise the last step is D itself. A
+start without any signal is infinitely far in r and l: ``heun``, and ``unipc`` of order 3 or with ``bh1``, need some
+there.
 """
 
 import math
