@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gen_jax.diffusion import langevin, samplers, schedules, solvers, times
+from gen_jax.diffusion import adaptive, langevin, samplers, schedules, solvers, times
 
 VP = schedules.vp()
 PROCESSES = {
@@ -203,6 +203,7 @@ def test_samples_do_not_depend_on_their_batch_mates():
     when = times.even(1.0, 1e-3, 12)
     everyone = dict(SOLVERS)
     everyone |= {"pc": langevin.predictor_corrector, "flow": solvers.flow, "churn": partial(solvers.heun, churn=5)}
+    everyone |= {"adaptive": adaptive.adaptive_flow}
     for sampler in everyone.values():
         run = jax.jit(lambda x, sampler=sampler: sampler(VP, mixture(VP), when, jax.random.key(0), x))
         np.testing.assert_allclose(run(x)[:4], run(x[:4]), rtol=1e-9, atol=1e-9)
