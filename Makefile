@@ -7,7 +7,7 @@ SECONDS_PER_MODEL ?= 45
 # Large pages for large arrays: a step that allocates much faults less.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test prove check experiments notebooks small-trilemma benchmark parity format clean
+.PHONY: demo test prove check experiments notebooks small-trilemma benchmark benchmark-sampling parity format clean
 
 $(VENV)/made: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gen_jax needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -45,6 +45,9 @@ benchmark:  ## against PyTorch, in a virtual environment of its own
 	$(PYTHON) -m venv .venv-benchmark
 	.venv-benchmark/bin/python -m pip install --quiet --editable . 'torch==2.13.0'
 	.venv-benchmark/bin/python -m benchmarks.train_step
+
+benchmark-sampling: .venv-parity/made  ## seconds of an image against diffusers and diffrax
+	.venv-parity/bin/python -m benchmarks.sampling
 
 format: $(VENV)/made
 	$(VENV)/bin/ruff check --fix .
