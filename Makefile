@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-PARITY := 'torch==2.14.1' 'torchvision==0.29.1' torch-fidelity prdc clean-fid pytorch-fid pytest scikit-learn
+PARITY := 'torch==2.14.1' 'torchvision==0.29.1' torch-fidelity prdc clean-fid pytorch-fid diffusers pytest scikit-learn
 SECONDS_PER_MODEL ?= 45
 # Large pages for large arrays: a step that allocates much faults less.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test prove check experiments notebooks notebook-outputs small-trilemma benchmark benchmark-metrics parity format clean
+.PHONY: demo test prove check experiments notebooks notebook-outputs small-trilemma benchmark benchmark-metrics \
+  benchmark-sampling parity format clean
 
 $(VENV)/made: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gen_jax needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -55,6 +56,9 @@ benchmark:  ## against PyTorch, in a virtual environment of its own
 
 benchmark-metrics: .venv-parity/made  ## whole measurements against torch-fidelity, and the distance against scipy
 	.venv-parity/bin/python -m benchmarks.metrics
+
+benchmark-sampling: .venv-parity/made  ## seconds of an image against diffusers and diffrax
+	.venv-parity/bin/python -m benchmarks.sampling
 
 format: $(VENV)/made
 	$(VENV)/bin/ruff check --fix .

@@ -78,3 +78,18 @@ def test_autoguidance_is_guidance_by_a_worse_model():
     x, t = jnp.ones((3, 1)), jnp.array([0.2, 0.5, 0.9])
     got = guidance.classifier_free(good, worse, scale=2.0)(x, t)
     np.testing.assert_allclose(got, 2 * good(x, t) - worse(x, t), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("quantile", "largest", "expected"),
+    [
+        (0.5, np.inf, [[1.0, -1.0, 0.5, 1.0, 0.0], [0.2, -0.1, 0.3, 0.4, -0.9]]),  # the median of |D| is 2, and below 1
+        (0.75, np.inf, [[2 / 3, -1.0, 1 / 3, 1.0, 0.0], [0.2, -0.1, 0.3, 0.4, -0.9]]),
+        (0.75, 2.0, [[1.0, -1.0, 0.5, 1.0, 0.0], [0.2, -0.1, 0.3, 0.4, -0.9]]),
+        (0.75, 1.0, [[1.0, -1.0, 1.0, 1.0, 0.0], [0.2, -0.1, 0.3, 0.4, -0.9]]),
+    ],
+)
+def test_thresholds_by_hand(quantile, largest, expected):
+    x_0 = jnp.array([[2.0, -3.0, 1.0, 4.0, 0.0], [0.2, -0.1, 0.3, 0.4, -0.9]])
+    denoise = guidance.thresholded(lambda x, t: x_0, quantile=quantile, largest=largest)
+    np.testing.assert_allclose(jax.jit(denoise)(x_0, jnp.zeros(2)), expected, rtol=1e-6)

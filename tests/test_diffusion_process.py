@@ -22,6 +22,10 @@ TABLES = [
                             998: 2.42876691e-6, 999: 2.42876691e-9}),
     (schedules.cosine_betas(4000), {0: 0.999990134, 1000: 0.846731433, 2000: 0.493453980, 3999: 1.51798e-10}),
     (schedules.scaled_linear_betas(1000), {0: 0.99915, 500: 0.27633268, 999: 0.0046601}),
+    (schedules.scaled_linear_betas(1000, first=0.0015, last=0.0195), {0: 0.9985, 500: 0.114922001, 999: 1.42303975e-4}),
+    (schedules.scaled_linear_betas(1000, first=0.002, last=0.02), {0: 0.998, 500: 0.0833208274, 999: 7.47023e-5}),
+    (schedules.zero_terminal_snr(schedules.linear_betas(1000)),
+     {0: 0.9999, 500: 0.0752462157, 998: 4.21326e-9, 999: 0.0}),
     (schedules.sigmoid_betas(1000), {0: 0.999850795, 500: 0.298887628, 999: 3.96818e-5}),
 ]  # fmt: skip
 
@@ -119,6 +123,7 @@ def test_times():
     np.testing.assert_array_equal(times.leading(1000, 10), [900, 800, 700, 600, 500, 400, 300, 200, 100, 0, -1])
     np.testing.assert_array_equal(times.trailing(1000, 5), [999, 799, 599, 399, 199, -1])
     np.testing.assert_array_equal(times.quadratic(1000, 5), [800, 450, 200, 50, 0, -1])
+    np.testing.assert_allclose(times.cosine(1.0, 0.2, 4), 0.6 + 0.4 * np.array([1, 0.5**0.5, 0, -(0.5**0.5), -1]))
     for spacing, steps in itertools.product([times.leading, times.trailing], [1, 3, 7, 10]):
         visited = spacing(10, steps)
         assert visited.shape == (steps + 1,)

@@ -12,6 +12,7 @@ from gen_jax.diffusion import process as p
 from gen_jax.diffusion import schedules, times
 from gen_jax.diffusion.guidance import clipped
 from gen_jax.diffusion.samplers import ancestral, ddim, ddim_encode, fixed_large, fixed_small
+from gen_jax.interpolate import slerp
 
 LINEAR = schedules.discrete(schedules.linear_betas(1000))
 WEIGHTS, MEANS, SPREAD = np.array([0.3, 0.7]), np.array([-1.0, 1.0]), 0.2
@@ -80,6 +81,19 @@ def test_ddim_decodes_what_it_encodes():
         errors.append(float(jnp.abs(run(ddim, mixture_denoiser, when, noise) - x).max()))
     assert errors[0] > 1.5 * errors[1] > 1.5**2 * errors[2]
     assert errors[2] < 0.06
+
+
+def test_ddim_takes_arcs_of_noise_to_arcs():
+    """Of normal data its map is linear; and noises on the arc are as likely as those at its ends."""
+    start, end = jax.random.normal(jax.random.key(5), (2, 3, 256))
+    when, weights = times.leading(1000, 10), jnp.linspace(0, 1, 5)
+    arc = jnp.stack([slerp(start, end, w) for w in weights])
+    got = run(ddim, normal_denoiser, when, arc.reshape(-1, 256)).reshape(arc.shape)
+    ends = run(ddim, normal_denoiser, when, jnp.concatenate([start, end]))
+    np.testing.assert_allclose(got[jnp.array([0, -1])].reshape(-1, 256), ends, rtol=1e-5, atol=1e-5)
+    for between, w in zip(got, weights, strict=True):
+        np.testing.assert_allclose(between, slerp(ends[:3], ends[3:], w), atol=1e-5)
+    np.testing.assert_allclose(jnp.square(arc).mean(-1), 1.0, atol=0.3)
 
 
 @pytest.mark.parametrize("steps", [10, 50, 100])

@@ -14,6 +14,7 @@ from gen_jax.diffusion import process as p
 PATHS = {
     "vp": schedules.vp(),
     "vp_cosine": schedules.vp_cosine(),
+    "vp_sigmoid": schedules.vp_sigmoid(),
     "sub_vp": schedules.sub_vp(),
     "ve": schedules.ve(),
     "edm": schedules.edm(),
@@ -37,6 +38,18 @@ def test_tables():
     np.testing.assert_allclose(sub_vp.sigma(jnp.array(1.0)), 0.9999568143, rtol=1e-9)
     np.testing.assert_allclose(ve.sigma(jnp.array([0.0, 0.5, 1.0])), [0.01, np.sqrt(0.5), 50.0], rtol=1e-9)
     assert ve.sigma(jnp.array(-jnp.inf)) == 0
+
+
+@pytest.mark.parametrize(("start", "end", "temperature"), [(-3.0, 3.0, 1.0), (-3.0, 3.0, 0.9), (0.0, 3.0, 0.3)])
+def test_the_sigmoid_path(start, end, temperature):
+    """Of the papers' formula in its own terms, with the noise beside it."""
+    path, t = schedules.vp_sigmoid(start=start, end=end, temperature=temperature), np.linspace(0, 1, 11)
+    low, now, high = (1 / (1 + np.exp(-u / temperature)) for u in (start, t * (end - start) + start, end))
+    left = (high - now) / (high - low)
+    np.testing.assert_allclose(path.alpha(jnp.asarray(t)) ** 2, left, atol=1e-12)
+    np.testing.assert_allclose(path.sigma(jnp.asarray(t)) ** 2, 1 - left, atol=1e-12)
+    if start == -end:
+        np.testing.assert_allclose(path.alpha(jnp.asarray(0.5)) ** 2, 0.5, rtol=1e-12)
 
 
 def test_the_linear_chain_is_the_preserving_path_in_thousand_steps():

@@ -8,6 +8,7 @@ worse model of the same condition as the base; Dhariwal and Nichol 2021 (arXiv:2
 (2) D = D + s sigma_t^2 / alpha_t  grad log p(y | x_t)
 (3) D = known where it is known, else D
 (4) D = D - its grey + the known grey,  the grey of a pixel being the mean of its channels
+(5) D = clip(D, -q, q) / q,  q >= 1 a quantile of |D| over an image
 
 With (3) and (4) what is known follows the process that ends at it, and a last step that returns D puts it there
 exactly. What is not known sees it only through x_t: exact where the two are independent, else an approximation.
@@ -17,6 +18,7 @@ model, s = 0 the base, s > 1 trades coverage for fidelity. At a given x_t the no
 affine in E[x_0 | x_t], so (1) guides any of them alike.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -40,6 +42,18 @@ def classifier_free(conditional: Denoise, unconditional: Denoise, *, scale: floa
 def clipped(denoise: Denoise, *, limit: float = 1.0) -> Denoise:
     """A denoiser that knows that data lie in ``[-limit, limit]``."""
     return lambda x_t, t: jnp.clip(denoise(x_t, t), -limit, limit)
+
+
+def thresholded(denoise: Denoise, *, quantile: float = 0.995, largest: float = math.inf) -> Denoise:
+    """(5), for pixels in [-1, 1] under strong guidance, with no q above ``largest``; at 1 it is :func:`clipped`."""
+
+    def denoise_within(x_t: jax.Array, t: jax.Array) -> jax.Array:
+        x_0 = denoise(x_t, t)
+        axes = tuple(range(1, x_0.ndim))
+        limit = jnp.clip(jnp.quantile(jnp.abs(x_0), quantile, axis=axes, keepdims=True), 1.0, largest)
+        return jnp.clip(x_0, -limit, limit) / limit
+
+    return denoise_within
 
 
 def by_classifier(

@@ -8,8 +8,8 @@ D = denoise(x_t, t), one step from t to s, for z ~ N(0, I), is
 (3) Langevin             x + e score + sqrt(2 e) z,   e = 2 a (q |z| / |score|)^2,  at one time
 
 where f and g are those of the process, alpha_ts and sigma_ts those of its step, q the signal-to-noise ratio of a
-correction and a = 1. (2) runs a step of the chain backwards as it ran forwards. The last step adds no noise. Norms in
-(3) are those of one image, so that an image does not depend on its batch.
+correction and a = 1. (2) runs a step of the chain backwards as it ran forwards. The last step adds no noise. Both (1)
+and (2) are of order 1 in law. Norms in (3) are those of one image, so that an image does not depend on its batch.
 
 As in :mod:`gen_jax.diffusion.samplers`, samplers are functions of (process, denoise, times, key, x), here in
 continuous time.

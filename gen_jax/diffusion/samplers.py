@@ -7,9 +7,9 @@ With D = denoise(x_t, t) and eps = (x_t - alpha_t D) / sigma_t, one step from t 
 (1) ancestral   x_s ~ N(posterior mean of x_s given x_t and x_0 = D, variance I)
 (2) DDIM        x_s = alpha_s D + sqrt(sigma_s^2 - tau^2) eps + tau z,   tau^2 = eta^2 times the posterior variance
 
-and the last step, to the data, adds no noise. (2) with eta = 1 is (1) with the posterior variance; with eta = 0 it is
-a first-order solver of the probability-flow ODE, and runs backwards to encode. What a denoiser is made of (clipping,
-guidance) is its own business: eps follows from D.
+and the last step, to the data, adds no noise. Both are of order 1 in law. (2) with eta = 1 is (1) with the posterior
+variance; with eta = 0 it is a solver of the probability-flow ODE, and runs backwards to encode. What a denoiser is made
+of (clipping, guidance) is its own business: eps follows from D.
 
 Every sampler is a function of (process, denoise, times, key, x) and compiles as one loop; ``times`` is ``[S + 1]`` with
 the data's time last, ``x`` is drawn from the process at ``times[0]``; each step is one evaluation of ``denoise``.
@@ -84,13 +84,38 @@ def ddim(
 
 
 def ddim_encode(process: Process, denoise: Denoise, times: Times, x: jax.Array) -> jax.Array:
-    """The noise at ``times[0]`` that :func:`ddim` brings back to ``x``, up to an error of order 1 / S."""
+    """The noise at ``times[0]`` that :func:`ddim` brings back to ``x``, up to an error of order 1 / S.
+
+    At S evaluations; :func:`ddim_reverse` has no error, at more.
+    """
     upwards = jnp.asarray(times)[:-1][::-1]
     x = process.at(upwards[0], x)[0] * x  # data hold no noise: the expected eps there is 0
 
     def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         s, t = pair
         return ddim_step(process, denoise, x, s, t), None
+
+    return jax.lax.scan(step, x, (upwards[:-1], upwards[1:]))[0]
+
+
+def ddim_reverse(process: Process, denoise: Denoise, times: Times, x: jax.Array, *, iterations: int = 20) -> jax.Array:
+    """The ``x`` at ``times[0]`` that :func:`ddim` brings to this one at ``times[-1]``, which must have noise.
+
+    Every step of (2), x_t = (sigma_t / sigma_s) (x_s - alpha_s D) + alpha_t D with D at x_t, is solved for x_t by so
+    many substitutions, of one evaluation each. They close in on it where the step is short: on normal data one that
+    less than doubles sigma / alpha, and a shorter one where D tells modes apart.
+    """
+    upwards = jnp.asarray(times)[::-1]
+
+    def step(x: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        s, t = pair
+        growth = process.sigma(t) / process.sigma(s)
+        share = process.alpha(t) - growth * process.alpha(s)
+
+        def closer(_: int, guess: jax.Array) -> jax.Array:
+            return growth * x + share * denoise(guess, _per_sample(t, x))
+
+        return jax.lax.fori_loop(0, iterations, closer, growth * x + share * denoise(x, _per_sample(s, x))), None
 
     return jax.lax.scan(step, x, (upwards[:-1], upwards[1:]))[0]
 

@@ -3,7 +3,7 @@
 Ho, Jain and Abbeel 2020 (arXiv:2006.11239), Nichol and Dhariwal 2021 (arXiv:2102.09672), Rombach et al. 2022
 (arXiv:2112.10752) and Lin et al. 2023 (arXiv:2305.08891) for the chains; Song et al. 2021 (arXiv:2011.13456) for (1) to
 (3), Karras et al. 2022 (arXiv:2206.00364) for (4), Lipman et al. 2023 (arXiv:2210.02747) and Liu et al. 2023
-(arXiv:2209.03003) for (5).
+(arXiv:2209.03003) for (5), Jabri et al. 2023 (arXiv:2212.11972) and Chen 2023 (arXiv:2301.10972) for (6).
 
 With L_t = b t + (B - b) t^2 / 2, the integral of a rate that grows from b to B over a time of 1:
 
@@ -12,6 +12,7 @@ With L_t = b t + (B - b) t^2 / 2, the integral of a rate that grows from b to B 
 (3) VE        alpha = 1,            sigma = m (M / m)^t;  the data are at t = -inf
 (4) EDM       alpha = 1,            sigma = t
 (5) rectified flow  alpha = 1 - t,  sigma = t
+(6) VP        alpha^2 = (S(b) - S(a + (b - a) t)) / (S(b) - S(a)),  S(u) the sigmoid of u / temperature
 
 A discrete chain has times t = 0 .. T-1, where T-1 is nearly pure noise, and t = -1 is the data themselves. On it a step
 from t to s = t - 1 has variance beta_t; for any other s it is a step of a shorter chain.
@@ -42,7 +43,7 @@ def scaled_linear_betas(timesteps: int, *, first: float = 0.00085, last: float =
 
 
 def sigmoid_betas(timesteps: int, *, first: float = 1e-4, last: float = 0.02) -> np.ndarray:
-    """A sigmoid between -6 and 6, from ``first`` to ``last``."""
+    """A sigmoid between -6 and 6, from ``first`` to ``last``, as in DDIM's code; :func:`vp_sigmoid` is another."""
     return first + (last - first) / (1.0 + np.exp(-np.linspace(-6.0, 6.0, timesteps, dtype=np.float64)))
 
 
@@ -53,10 +54,14 @@ def cosine_betas(timesteps: int, *, offset: float = 0.008, largest: float = 0.99
     return np.minimum(1.0 - alpha_bar[1:] / alpha_bar[:-1], largest)
 
 
-def zero_terminal_snr(betas: np.ndarray) -> np.ndarray:
-    """The chain with ``alpha`` shifted and scaled so that its last is 0, and its first stays."""
+def zero_terminal_snr(betas: np.ndarray, *, left: float = 0.0) -> np.ndarray:
+    """The chain with ``alpha`` shifted and scaled so that its last is 0, and its first stays.
+
+    For solvers that divide by it, ``left`` is put in place of the last ``alpha^2``; ``2**-24`` is usual.
+    """
     alpha = np.sqrt(np.cumprod(1.0 - np.asarray(betas, np.float64)))
     alpha_bar = ((alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])) ** 2
+    alpha_bar[-1] = left
     return 1.0 - alpha_bar / np.concatenate([[1.0], alpha_bar[:-1]])
 
 
@@ -80,6 +85,21 @@ def vp_cosine() -> Process:
         lambda t: jnp.sin(jnp.pi / 2 * t),
         lambda ratio: jnp.arctan(ratio) * (2 / jnp.pi),
     )
+
+
+def vp_sigmoid(*, start: float = -3.0, end: float = 3.0, temperature: float = 1.0) -> Process:
+    """(6), for t in [0, 1): ``alpha^2`` falls along a sigmoid's middle; nothing of the data is left at 1."""
+    low, high = (float(1 / (1 + np.exp(-a / temperature))) for a in (start, end))
+
+    def fallen(t: jax.Array) -> jax.Array:
+        share = (jax.nn.sigmoid((start + (end - start) * t) / temperature) - low) / (high - low)
+        return jnp.clip(share, 0.0, 1.0)  # but for rounding
+
+    def time(ratio: jax.Array) -> jax.Array:
+        reached = low + (high - low) * ratio**2 / (1 + ratio**2)
+        return (temperature * jnp.log(reached / (1 - reached)) - start) / (end - start)
+
+    return Process(lambda t: jnp.sqrt(1 - fallen(t)), lambda t: jnp.sqrt(fallen(t)), time)
 
 
 def sub_vp(*, least: float = 0.1, most: float = 20.0) -> Process:

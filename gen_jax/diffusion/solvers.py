@@ -10,8 +10,10 @@ Karras et al. 2022 (arXiv:2206.00364), Heun's method; Lu et al. 2022 (arXiv:2211
 polynomial in l through the values that they have. Orders: ``dpm_solver_1`` and Euler's rule 1; ``heun``,
 ``dpm_solver_2m``, ``dpm_solver_2s`` and the midpoint rule 2; ``unipc`` of order p has p + 1; Runge and Kutta's rule 4.
 
-Like :mod:`gen_jax.diffusion.samplers`, all are functions of (process, denoise, times, key, x), most of which ignore the
-key, with ``times [S + 1]`` decreasing. They may end at any time; at one without noise the last step is D itself.
+Like :mod:`gen_jax.diffusion.samplers`, all are functions of (process, denoise, times, key, x), most of which ignore
+the key, with ``times [S + 1]`` decreasing. They may end at any time; at one without noise the last step is D itself. A
+start without any signal is infinitely far in r and l: ``heun``, and ``unipc`` of order 3 or with ``bh1``, need some
+there.
 """
 
 import math
@@ -24,6 +26,7 @@ from gen_jax.diffusion.process import Denoise, Process
 from gen_jax.diffusion.samplers import Times
 
 Slope = Callable[[jax.Array, jax.Array], jax.Array]  # x, t -> dx / dt
+Scale = Callable[[jax.Array], jax.Array]  # -h -> B(h) of UniPC
 Rule = Callable[[Slope, jax.Array, jax.Array, jax.Array], jax.Array]  # slope, x, t, s -> x at s
 
 
@@ -131,7 +134,14 @@ def dpm_solver_2s(process: Process, denoise: Denoise, times: Times, key: jax.Arr
 
 
 def unipc(
-    process: Process, denoise: Denoise, times: Times, key: jax.Array, x: jax.Array, *, order: int = 2
+    process: Process,
+    denoise: Denoise,
+    times: Times,
+    key: jax.Array,
+    x: jax.Array,
+    *,
+    order: int = 2,
+    scale: Scale = jnp.expm1,
 ) -> jax.Array:
     """Predictor and corrector on (2): D is a polynomial through ``order`` values, then also through the new one.
 
@@ -145,6 +155,7 @@ def unipc(
       key: not used.
       x: ``[B, ...]`` at ``times[0]``.
       order: p, at least 1.
+      scale: the paper's B, which a single difference is multiplied by: :data:`bh2`, or :func:`bh1`.
     """
     if order < 1:
         raise ValueError(f"expected an order of at least 1, got {order}")
@@ -153,7 +164,7 @@ def unipc(
 
     def step(carry: Carry, past: jax.Array, s: jax.Array) -> Carry:
         x, values = carry
-        x, new = _unipc_step(process, denoise, past, s, x, values)
+        x, new = _unipc_step(process, denoise, past, s, x, values, scale)
         return x, (new, *values)[:order]
 
     carry: Carry = x, (_at(denoise, x, times[0]),)
@@ -164,6 +175,14 @@ def unipc(
     if not rest.size:
         return carry[0]
     return jax.lax.scan(lambda c, i: (step(c, times[i - jnp.arange(order)], times[i + 1]), None), carry, rest)[0][0]
+
+
+bh2 = jnp.expm1  # exact of a constant difference
+
+
+def bh1(z: jax.Array) -> jax.Array:
+    """``z``: of the same order as ``bh2``."""
+    return z
 
 
 def flow(
@@ -204,7 +223,13 @@ def runge_kutta_rule(slope: Slope, x: jax.Array, t: jax.Array, s: jax.Array) -> 
 
 
 def _unipc_step(
-    process: Process, denoise: Denoise, past: jax.Array, s: jax.Array, x: jax.Array, values: tuple[jax.Array, ...]
+    process: Process,
+    denoise: Denoise,
+    past: jax.Array,
+    s: jax.Array,
+    x: jax.Array,
+    values: tuple[jax.Array, ...],
+    scale: Scale,
 ) -> tuple[jax.Array, jax.Array]:
     """``x`` and D at ``s``; ``past`` are the times of ``values``, of which the first is that of ``x``."""
     t, noisy = past[0], process.sigma(s) > 0
@@ -218,23 +243,23 @@ def _unipc_step(
         return base - process.alpha(s) * jnp.expm1(-h) * total
 
     def predicted() -> jax.Array:
-        return moved(_unipc_weights(h, places[:-1]), differences) if differences else base
+        return moved(_unipc_weights(h, places[:-1], scale), differences) if differences else base
 
     def corrected() -> tuple[jax.Array, jax.Array]:
         new = _at(denoise, predicted(), s)
-        return moved(_unipc_weights(h, places), [*differences, new - values[0]]), new
+        return moved(_unipc_weights(h, places, scale), [*differences, new - values[0]]), new
 
     return jax.lax.cond(noisy, corrected, lambda: (base, base))
 
 
-def _unipc_weights(h: jax.Array, places: jax.Array) -> jax.Array:
+def _unipc_weights(h: jax.Array, places: jax.Array, scale: Scale) -> jax.Array:
     """Weights of the differences at ``places``, in units of ``h``, that make (2) exact for polynomials in l.
 
-    A single one gets 1/2, as in the paper: right to the order that is left, and simpler.
+    A single one gets 1/2 of B, as in the paper: right to the order that is left, and simpler. From two on B cancels.
     """
     order = places.shape[0]
     if order == 1:
-        return jnp.full(1, 0.5)
+        return jnp.atleast_1d(0.5 * scale(-h) / jnp.expm1(-h))
     powers = jnp.stack([places**i for i in range(order)])
     moments = [_phi(i, -h) * math.factorial(i) for i in range(1, order + 1)]
     return jnp.linalg.solve(powers, jnp.stack(moments) / jnp.expm1(-h))

@@ -12,6 +12,7 @@ and in continuous time, from a first to a last time, where the last may be that 
 (4) even          evenly spaced
 (5) karras        t^(1 / rho) evenly spaced
 (6) even_log_snr  log(sigma / alpha) evenly spaced
+(7) cosine        (1 + cos(pi i / S)) / 2 of the way,  dense at both ends (Chebyshev)
 """
 
 import jax.numpy as jnp
@@ -45,6 +46,11 @@ def karras(first: float, last: float, steps: int, *, rho: float = 7.0, data: flo
     count = steps if data is not None else steps + 1
     times = np.linspace(first ** (1 / rho), last ** (1 / rho), count) ** rho
     return times if data is None else np.append(times, data)
+
+
+def cosine(first: float, last: float, steps: int) -> np.ndarray:
+    """(7)."""
+    return last + (first - last) * (1 + np.cos(np.pi * np.arange(steps + 1) / steps)) / 2
 
 
 def even_log_snr(process: Process, first: float, last: float, steps: int) -> np.ndarray:
