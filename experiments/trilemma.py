@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -270,7 +271,7 @@ def _bits_per_dim(run: Run, settings: Settings, bench: Bench) -> tuple[float | N
     indices = np.arange(min(settings.likelihood_images, bench.test.size))
     labels = bench.test.label(indices) if bench.test.classes else None
     nats = run.log_prob(0, bench.test.image(indices), labels)
-    return float(distributions.bits_per_dim(nats.mean(), run.model.shape)), kind
+    return float(distributions.bits_per_dim(jnp.asarray(nats.mean()), run.model.shape)), kind
 
 
 def _report(

@@ -74,6 +74,6 @@ def modes(samples: np.ndarray, mixture: Mixture) -> Modes:
     mode = distances.argmin(1)
     good = distances[np.arange(len(samples)), mode] < REACH * mixture.deviation
     histogram = np.bincount(mode[good], minlength=len(mixture.centres))
-    share = histogram[histogram > 0] / max(histogram.sum(), 1)
+    share = histogram[histogram > 0] / max(int(good.sum()), 1)
     kl = float(np.sum(share * np.log(share / mixture.weights[histogram > 0]))) if share.size else float("inf")
     return Modes(int((histogram > 0).sum()), float(good.mean()), kl)

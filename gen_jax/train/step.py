@@ -64,7 +64,7 @@ def make_step(
     *,
     prepare: Prepare = lambda batch, key: batch,
     accumulate: int = 1,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
     out_shardings: tuple[Tree, Tree] | None = None,
 ) -> Step:
     """One training step of any game.
