@@ -142,7 +142,7 @@ def _follow(average: Tree, new: Tree, decay: jax.Array, movers: set[str]) -> Tre
     return {name: update(average[name], new[name], decay) if name in movers else average[name] for name in average}
 
 
-def _cast(tree: Tree, dtype: jnp.dtype) -> Tree:
+def _cast(tree: Tree, dtype: jax.typing.DTypeLike) -> Tree:
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
