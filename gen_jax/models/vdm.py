@@ -78,7 +78,8 @@ class VDM:
         """The network with the ends of the schedule, and what lies between them."""
         keys = jax.random.split(key)
         network, buffers = self.network.init(keys[0])
-        ends = {"first": jnp.array(self.ends[0]), "range": jnp.array(self.ends[1] - self.ends[0])}
+        first, last = jnp.array(self.ends, jnp.float32)
+        ends = {"first": first, "range": last - first}
         params = {"denoiser": {"network": network, "ends": ends}, "schedule": self.interior.init(keys[1])}
         return params, {"denoiser": buffers, "schedule": {}}
 
