@@ -66,9 +66,10 @@ def normal_score(process, spread):
 
 @pytest.mark.parametrize(
     ("sampler", "steps", "expected"),
-    [(cld.symmetric_splitting, 25, 0.207592), (cld.symmetric_splitting, 50, 0.228475),
+    [(cld.symmetric_splitting, 25, 0.207592),
+     pytest.param(cld.symmetric_splitting, 50, 0.228475, marks=pytest.mark.slow),
      (cld.euler_maruyama, 25, 0.366320),
-     (cld.euler_maruyama, 50, 0.279972)],
+     pytest.param(cld.euler_maruyama, 50, 0.279972, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_known_variances_of_normal_data(sampler, steps, expected):
     """Both samplers are of first order; splitting is stable with few steps."""
@@ -80,6 +81,7 @@ def test_known_variances_of_normal_data(sampler, steps, expected):
     np.testing.assert_allclose(got.var(), expected, rtol=0.015)
 
 
+@pytest.mark.slow
 def test_splitting_is_exact_where_all_is_standard_normal():
     process = cld.CriticallyDamped(velocity_variance=1.0)
     score = normal_score(process, 1.0)
@@ -114,6 +116,7 @@ def exact(spread):
     return predict
 
 
+@pytest.mark.slow
 def test_the_exact_score_has_the_least_loss_and_draws_the_data():
     batch = {"image": 0.3 * jax.random.normal(jax.random.key(0), (256, *SHAPE))}
     losses = {}
@@ -138,7 +141,8 @@ def test_the_score_of_velocities_alone_needs_no_network():
 
 def test_it_is_a_game():
     model = CLDConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=3, conditional=True).build(SHAPE, 3)
-    params, buffers = jax.jit(lambda: model.init(jax.random.key(0), {}))()
+    shapes = jax.eval_shape(model.init, jax.random.key(0), {})
+    params, buffers = jax.tree.map(lambda a: 0.1 * jnp.ones(a.shape, a.dtype), shapes)
     batch = {"image": jnp.zeros((4, *SHAPE)), "label": jnp.arange(4) % 3}
     loss, _ = jax.jit(lambda p: model.loss(p, buffers, batch, jax.random.key(1), step=0, ema=None))(params)
     x = jax.jit(model.sample, static_argnums=3)(params, buffers, jax.random.key(2), 2)

@@ -77,7 +77,9 @@ def test_loss_of_a_network_that_says_zero(name):
     np.testing.assert_allclose(loss(jax.random.split(jax.random.key(1), 8)).mean(), expected, rtol=0.01)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("edm", "flow"))) for n in MODELS]
+)
 def test_the_best_affine_network_is_the_exact_denoiser_of_normal_data(name):
     """At any one time; a quadratic loss is minimised by one step of Newton's."""
     model = MODELS[name].build(SHAPE, 0)
@@ -108,9 +110,7 @@ def test_every_sampler_reaches_the_law_of_the_data(name):
     np.testing.assert_allclose([x.mean(), x.std()], [MEAN, SPREAD], atol=0.02)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in ("sub_vp", "ve", "edm") else []) for n in MODELS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n != "flow" else []) for n in MODELS])
 def test_log_probabilities_of_normal_data_are_exact(name):
     """Of the dequantised image, pixels being independent, so that probes are exact."""
     configuration = dataclasses.replace(MODELS[name], probes=2)
@@ -128,6 +128,7 @@ def test_log_probabilities_of_normal_data_are_exact(name):
     np.testing.assert_allclose(model.log_prob(*state, key, batch), got.log_prob, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_uniform_grey_levels_take_eight_bits():
     """Under the exact denoiser of their dequantised law: a normal distribution cut at the edges."""
     edge = 1 + distributions.LEVEL / 2
@@ -145,6 +146,7 @@ def test_uniform_grey_levels_take_eight_bits():
     np.testing.assert_allclose(distributions.bits_per_dim(got, (4, 4, 1)).mean(), 8.0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_objectives_of_the_likelihood_agree():
     """Averaged over their times, both are the same integral; that of importance with less variance."""
     batch = {"image": MEAN + SPREAD * jax.random.normal(jax.random.key(0), (64, *SHAPE))}

@@ -98,6 +98,7 @@ def bent(theta, x, t):
     return exact(x, t) * (1 + theta * ((t - LEAST) / (1 + t)).reshape(-1, 1, 1, 1))
 
 
+@pytest.mark.slow
 def test_the_exact_map_is_a_fixed_point_of_distillation():
     losses = []
     for intervals in (10, 40, 160):
@@ -110,6 +111,7 @@ def test_the_exact_map_is_a_fixed_point_of_distillation():
     assert losses[0] > losses[1] > losses[2] and losses[2] < 0.01
 
 
+@pytest.mark.slow
 def test_the_exact_map_is_a_fixed_point_of_training_in_small_steps():
     """One noise on both sides: the flow is followed in expectation, to first order in the step."""
     gradients = {}

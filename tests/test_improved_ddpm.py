@@ -68,6 +68,7 @@ def gradients(objective, h=0.3):
     return jax.jit(jax.grad(loss))(params)["denoiser"]
 
 
+@pytest.mark.slow
 def test_the_bounds_part_of_the_hybrid_does_not_move_the_mean():
     only_bound = gradients(HYBRID._replace(error=0.0))
     assert only_bound["f"] == 0 and only_bound["h"] != 0
@@ -77,6 +78,7 @@ def test_the_bounds_part_of_the_hybrid_does_not_move_the_mean():
     assert gradients(Objective(0.0, 1.0, lambda f: f))["f"] != 0
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_bound_is_the_bound():
     """Averaged over all times once, T L_t is the sum of the divergences and the decoder, in bits/dim."""
     model, params, buffers = saying(0.2, dataclasses.replace(TINY, objective="bound"))
@@ -89,6 +91,7 @@ def test_the_loss_of_the_bound_is_the_bound():
     np.testing.assert_allclose(loss.mean(), expected, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_the_network_is_evaluated_once_a_step():
     model = TINY.build(SHAPE, 0)
     params, buffers = jax.jit(lambda: model.init(jax.random.key(0), {}))()

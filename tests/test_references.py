@@ -70,7 +70,10 @@ def test_every_network_is_tried():
     assert set(NETWORKS) <= set(TINY)
 
 
-@pytest.mark.parametrize("name", TINY)
+LONG = ("unet", "ncsn++ smooth", "classifier")  # the first is what other tests take, the second has another's code
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in TINY])
 def test_losses_and_samples(name):
     """Of all turns, at random weights."""
     model = TINY[name].build(SHAPE, CLASSES)

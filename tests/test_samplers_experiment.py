@@ -30,7 +30,10 @@ def test_others_begin_and_end_where_they_do(configuration):
     np.testing.assert_allclose(got[[0, -1]], model.times[[0, -1]], atol=2e-3)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+OTHERS = set(SAMPLERS) - {"Heun with churn", "DPM-Solver++ 2M", "UniPC 3", "reverse diffusion"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in OTHERS)) for n in SAMPLERS])
 def test_every_sampler_draws_normal_data_in_single_precision(name):
     model = EDMConfig().build(SHAPE, 0)
     entry = SAMPLERS[name]

@@ -123,6 +123,7 @@ def test_uniform_grey_levels_take_eight_bits():
     np.testing.assert_allclose(distributions.bits_per_dim(got, SHAPE).mean(), 8.0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_bound():
     model, params, buffers = with_denoiser(dataclasses.replace(TINY, bound_draws=100), uniform_levels)
     x = levels(64)
