@@ -207,6 +207,14 @@ def test_langevin_at_rest_widens_by_its_ratio():
     np.testing.assert_allclose(x.var(), variance / (1 - ratio**2), rtol=0.01)
 
 
+def test_langevin_stays_where_there_is_no_score():
+    """As an untrained network has none; the other images of the batch move on."""
+    x = jax.random.normal(jax.random.key(0), (3, 16))
+    got = langevin.langevin(x * jnp.array([[0.0], [1e-30], [1.0]]), jax.random.key(1), x, ratio=0.16)
+    np.testing.assert_array_equal(got[:2], x[:2])
+    assert np.isfinite(got).all() and (got[2] != x[2]).all()
+
+
 def test_samples_do_not_depend_on_their_batch_mates():
     x = jax.random.normal(jax.random.key(4), (8, 3))
     when = times.even(1.0, 1e-3, 12)

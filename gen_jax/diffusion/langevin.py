@@ -87,11 +87,13 @@ def predictor_corrector(
 
 
 def langevin(score: jax.Array, key: jax.Array, x: jax.Array, *, ratio: float) -> jax.Array:
-    """(3), ``x`` and ``score [B, ...]``."""
+    """(3), ``x`` and ``score [B, ...]``; an image without a score, as an untrained network has it, stays as it is."""
     noise = jax.random.normal(key, x.shape, x.dtype)
 
     def norm(a: jax.Array) -> jax.Array:
         return jnp.sqrt(jnp.square(a).sum(axis=tuple(range(1, a.ndim)), keepdims=True))
 
-    size = 2 * (ratio * norm(noise) / jnp.maximum(norm(score), 1e-20)) ** 2
+    slope = norm(score)
+    some = slope > 1e-15  # the square of the quotient is finite
+    size = jnp.where(some, 2 * (ratio * norm(noise) / jnp.where(some, slope, 1.0)) ** 2, 0.0)
     return x + size * score + jnp.sqrt(2 * size) * noise
