@@ -66,7 +66,8 @@ def _init_function(name):
 
 def _initial(g):
     name = next(n for n in ZOO if game(n) is g)
-    return _init_function(name)(jax.random.key(0), g.batch)
+    state = _init_function(name)(jax.random.key(0), g.batch)
+    return jax.device_put(state, jax.devices()[0])  # committed, as restored states are: one program serves both
 
 
 # All laws of one model run in one worker, which has compiled its step already.

@@ -1,14 +1,21 @@
 """One tiny instance of every model: what stands here obeys every law in test_protocol.py."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gen_jax.models import (
+    ClassifierGuidedConfig,
+    CLDConfig,
     Configuration,
+    ConsistencyConfig,
     DCGANConfig,
     DDGANConfig,
     DDPMConfig,
     DenseVAEConfig,
+    DistillationConfig,
+    EDMConfig,
+    FlowMatchingConfig,
     GMMConfig,
+    ScoreSDEConfig,
     VAEConfig,
     VDMConfig,
     VQVAEConfig,
@@ -23,6 +30,9 @@ class Entry(NamedTuple):
     classes: int = 3
 
 
+UNET: dict[str, Any] = {"channels": 4, "multipliers": (1,), "blocks": 1}
+SMALL = (4, 4, 1)
+
 ZOO = {
     "gmm": Entry(GMMConfig(components=2, covariance="diagonal")),
     "vae": Entry(VAEConfig(latent=4, widths=(4, 8), dense=(16,))),
@@ -36,8 +46,18 @@ ZOO = {
     ),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "ddpm": Entry(DDPMConfig(channels=8, multipliers=(1,), blocks=1, timesteps=20, sampling_steps=3, conditional=True)),
-    "vdm": Entry(
-        VDMConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=3, bound_draws=1), (4, 4, 1), 0
+    "improved_ddpm": Entry(
+        DDPMConfig(**UNET, timesteps=8, sampling_steps=3, variance="learned", bound_terms=2), SMALL, 0
+    ),
+    "score_sde": Entry(ScoreSDEConfig(**UNET, path="ve", corrections=1, sampling_steps=3, tolerance=0.1), SMALL, 0),
+    "edm": Entry(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), SMALL, 0),
+    "flow_matching": Entry(FlowMatchingConfig(**UNET, sampling_steps=3, tolerance=0.1), SMALL, 0),
+    "vdm": Entry(VDMConfig(**UNET, sampling_steps=3, bound_draws=1), SMALL, 0),
+    "consistency": Entry(ConsistencyConfig(**UNET), SMALL, 0),
+    "distillation": Entry(DistillationConfig(DDPMConfig(**UNET, timesteps=8, sampling_steps=4)), SMALL, 0),
+    "cld": Entry(CLDConfig(**UNET, rate=2.0, sampling_steps=3), classes=0),
+    "classifier_guided": Entry(
+        ClassifierGuidedConfig(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), widths=(8,)), SMALL
     ),
     "ddgan": Entry(
         DDGANConfig(
