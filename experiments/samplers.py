@@ -27,7 +27,7 @@ from experiments.launch import launch
 from gen_jax import data, evaluate, ruler
 from gen_jax.diffusion import langevin, samplers, solvers, times
 from gen_jax.diffusion.precondition import ratio
-from gen_jax.models import Diffusion
+from gen_jax.models import Diffusion, Model
 from gen_jax.models.diffusion import Sampler
 from gen_jax.run import ConfigError, Run
 from gen_jax.train.checkpoint import write_atomically
@@ -105,16 +105,15 @@ def main(settings: Settings) -> None:
     if unknown:
         raise ConfigError(f"unknown samplers {sorted(unknown)}; there are {sorted(SAMPLERS)}")
     run = gen_jax.load(settings.run)
-    if not isinstance(run.model, Diffusion):
-        raise ConfigError(f"expected a run of a diffusion model, got one of {type(run.model).__name__}")
     source = data.load(run.settings["data"]["name"], split="test", image_size=run.settings["data"]["resized"])
     network = ruler.feature_network(source)
     reference = evaluate.summarise(evaluate.from_source(source, limit=ruler.REFERENCE_LIMIT), network)
     rows = []
     for name in settings.samplers:
         for budget in settings.evaluations:
-            drawn, row = draw(run, name, budget, settings)
-            figures = ruler.figures(drawn, reference, network)
+            images, seconds = draw(run, continuous(run, name, budget), settings.generated, settings.seed)
+            figures = ruler.figures(images, reference, network)
+            row = {"sampler": name, "evaluations": budget, "seconds": round(seconds, 3)}
             rows.append(row | {metric: figures[metric].value for metric in METRICS})
     folder = Path(settings.run) / "samplers"
     folder.mkdir(exist_ok=True)
@@ -126,19 +125,23 @@ def main(settings: Settings) -> None:
     Console().print(_table(rows, settings, metric))
 
 
-def draw(run: Run, name: str, budget: int, settings: Settings) -> tuple[np.ndarray, dict[str, Any]]:
-    """Images, uint8 ``[settings.generated, H, W, C]``, of a sampler in ``budget`` evaluations, and what it took."""
+def continuous(run: Run, name: str, budget: int) -> Diffusion:
+    """The model of a run, drawing by a sampler of :data:`SAMPLERS` in at most ``budget`` evaluations."""
+    if not isinstance(run.model, Diffusion):
+        raise ConfigError(f"expected a run of a diffusion model, got one of {type(run.model).__name__}")
     entry = SAMPLERS[name]
-    steps = entry.steps(budget)
-    assert isinstance(run.model, Diffusion)
-    model = dataclasses.replace(run.model, sampler=entry.sampler, times=visited(run.model, steps), evaluations=budget)
+    when = visited(run.model, entry.steps(budget))
+    return dataclasses.replace(run.model, sampler=entry.sampler, times=when, evaluations=budget)
+
+
+def draw(run: Run, model: Model, number: int, seed: int) -> tuple[np.ndarray, float]:
+    """Images, uint8 ``[number, H, W, C]``, of a run under another model of the same players, and seconds they took."""
     changed = dataclasses.replace(run, model=model, programs={})  # those of the run draw by its own sampler
-    size = min(settings.generated, 250)
-    changed.sample(settings.seed, size, batch_size=size)  # compiles
+    size = min(number, 250)
+    changed.sample(seed, size, batch_size=size)  # compiles
     start = time.perf_counter()
-    drawn = changed.sample(settings.seed, settings.generated, batch_size=size)
-    seconds = time.perf_counter() - start
-    return drawn, {"sampler": name, "evaluations": budget, "steps": steps, "seconds": round(seconds, 3)}
+    images = changed.sample(seed, number, batch_size=size)
+    return images, time.perf_counter() - start
 
 
 def _table(rows: list[dict[str, Any]], settings: Settings, metric: str) -> Table:

@@ -80,8 +80,15 @@ class Model(Protocol):
     add methods of their own (``encode``, ``decode``, ``denoise``, ``interpolate``).
     """
 
-    shape: tuple[int, int, int]  # H, W, C of one image
-    classes: int  # 0: without labels
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """H, W, C of one image."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """0: without labels."""
+        ...
 
     @property
     def turns(self) -> tuple[Turn, ...]:
