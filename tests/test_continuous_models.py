@@ -177,6 +177,7 @@ def test_times_may_prefer_the_middle():
         (EDMConfig(least_noise=0.0), "least_noise"),
         (EDMConfig(channels=7), "even"),
         (ScoreSDEConfig(corrections=-1), "corrections"),
+        (ScoreSDEConfig(path="ve", least_noise=60.0), "least_noise < largest_noise, got 60"),
         (FlowMatchingConfig(sampling_steps=0), "at least 1 step"),
         (FlowMatchingConfig(conditional=True), "labelled data"),
     ],
