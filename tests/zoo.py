@@ -15,6 +15,7 @@ from gen_jax.models import (
     EDMConfig,
     FlowMatchingConfig,
     GMMConfig,
+    RectificationConfig,
     ScoreSDEConfig,
     VAEConfig,
     VDMConfig,
@@ -51,10 +52,11 @@ ZOO = {
     ),
     "score_sde": Entry(ScoreSDEConfig(**UNET, path="ve", corrections=1, sampling_steps=3, tolerance=0.1), SMALL, 0),
     "edm": Entry(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), SMALL, 0),
-    "flow_matching": Entry(FlowMatchingConfig(**UNET, sampling_steps=3, tolerance=0.1), SMALL, 0),
+    "flow_matching": Entry(FlowMatchingConfig(**UNET, coupling="optimal", sampling_steps=3, tolerance=0.1), SMALL, 0),
     "vdm": Entry(VDMConfig(**UNET, sampling_steps=3, bound_draws=1), SMALL, 0),
     "consistency": Entry(ConsistencyConfig(**UNET), SMALL, 0),
     "distillation": Entry(DistillationConfig(DDPMConfig(**UNET, timesteps=8, sampling_steps=4)), SMALL, 0),
+    "rectification": Entry(RectificationConfig(FlowMatchingConfig(**UNET, sampling_steps=2)), SMALL, 0),
     "cld": Entry(CLDConfig(**UNET, rate=2.0, sampling_steps=3), classes=0),
     "classifier_guided": Entry(
         ClassifierGuidedConfig(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), widths=(8,)), SMALL

@@ -17,6 +17,7 @@ from gen_jax.models.edm import EDMConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gmm import GMM, GMMConfig
 from gen_jax.models.noisy_classifier import ClassifierGuided, ClassifierGuidedConfig
+from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig
@@ -45,6 +46,7 @@ CONFIGURATIONS: tuple[type[Configuration], ...] = (
     VDMConfig,
     ConsistencyConfig,
     DistillationConfig,
+    RectificationConfig,
     ClassifierGuidedConfig,
     CLDConfig,
     DDGANConfig,
@@ -77,6 +79,8 @@ __all__ = [
     "FlowMatchingConfig",
     "GMMConfig",
     "Model",
+    "Rectification",
+    "RectificationConfig",
     "ScoreSDEConfig",
     "VAEConfig",
     "VDMConfig",

@@ -27,6 +27,7 @@ from jax.scipy.special import ndtr, ndtri
 
 from gen_jax.diffusion import training
 from gen_jax.diffusion.process import Denoise, against
+from gen_jax.models import teaching
 from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, known_classes
 from gen_jax.models.edm import LABELS, EDMConfig
@@ -87,9 +88,7 @@ class Consistency:
 
     def taught_by(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
         """What distillation starts from, given a trained teacher's: the student begins as the teacher."""
-        network, carried = params["denoiser"], buffers["denoiser"]
-        student, own = jax.tree.map(jnp.copy, (network, carried))  # the state is donated
-        return {"student": student, "teacher": network}, {"student": own, "teacher": carried}
+        return teaching.taught_by(params, buffers)
 
     def loss(
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: jax.Array, ema: Any
@@ -160,7 +159,7 @@ class Consistency:
 
     def _taught(self, params: Params, buffers: Buffers, label: jax.Array | None) -> Denoise:
         assert self.teacher is not None
-        return self.teacher.denoiser({"denoiser": params["teacher"]}, {"denoiser": buffers["teacher"]}, label)
+        return self.teacher.denoiser(*teaching.player("teacher", params, buffers), label)
 
 
 def heun_step(denoise: Denoise, x: jax.Array, t: jax.Array, s: jax.Array) -> jax.Array:

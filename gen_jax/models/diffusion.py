@@ -22,6 +22,7 @@ import numpy as np
 
 from gen_jax.diffusion import process as diffusion
 from gen_jax.diffusion import samplers, training
+from gen_jax.diffusion.coupling import Coupling, independent
 from gen_jax.diffusion.guidance import classifier_free, clipped
 from gen_jax.diffusion.likelihood import Evidence, Likelihood
 from gen_jax.diffusion.precondition import Inputs
@@ -51,6 +52,7 @@ class Diffusion:
     limit: float = math.inf  # D is clipped to [-limit, limit]
     guidance: float = 1.0
     label_dropout: float = 0.1
+    coupling: Coupling = independent
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -79,7 +81,7 @@ class Diffusion:
         keys = jax.random.split(key, 4)
         x_0 = batch["image"]
         t = self.law(training.spread(keys[0], x_0.shape[0]))
-        noise = jax.random.normal(keys[1], x_0.shape)
+        noise = self.coupling(x_0, jax.random.normal(keys[1], x_0.shape))
         label = self.hidden_label(keys[2], batch)
         x_t = self.process.diffuse(x_0, noise, t)
         target = self.prediction.target(self.process, x_0, noise, t)

@@ -12,7 +12,6 @@ visits times t_0 > m_0 > t_1 > m_1 > ... > t_N, the student t_0 > t_1 > ... > t_
 The teacher is a player who never moves; a student that has learned is the next teacher, with half the times.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 
 from gen_jax.diffusion import samplers, training
 from gen_jax.diffusion.process import against
+from gen_jax.models import teaching
 from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.protocol import Aux, Batch, Buffers, Params, Turn
@@ -68,13 +68,11 @@ class Distillation:
 
     def taught_by(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
         """What distillation starts from, given a trained diffusion's: the student begins as the teacher."""
-        network, carried = params["denoiser"], buffers["denoiser"]
-        student, own = jax.tree.map(jnp.copy, (network, carried))  # the state is donated
-        return {"student": student, "teacher": network}, {"student": own, "teacher": carried}
+        return teaching.taught_by(params, buffers)
 
     def learned(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
         """Those of :attr:`student` as a model of its own, which may be the next teacher."""
-        return {"denoiser": params["student"]}, {"denoiser": buffers["student"]}
+        return teaching.player("student", params, buffers)
 
     def loss(
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
@@ -86,7 +84,7 @@ class Distillation:
         index = 2 * training.steps((len(times) - 1) // 2)(training.spread(keys[0], x_0.shape[0]))
         t, middle, s = times[index], times[index + 1], times[index + 2]
         x_t = process.diffuse(x_0, jax.random.normal(keys[1], x_0.shape), t)
-        denoise = self.teacher.denoiser({"denoiser": params["teacher"]}, {"denoiser": buffers["teacher"]}, label)
+        denoise = self.teacher.denoiser(*teaching.player("teacher", params, buffers), label)
         x_m = samplers.ddim_step(process, denoise, x_t, t, middle)
         x_s = samplers.ddim_step(process, denoise, x_m, middle, s)
         (alpha, sigma), (alpha_s, sigma_s) = process.at(t, x_t), process.at(s, x_t)
@@ -111,9 +109,7 @@ class DistillationConfig:
     """The trained model; the student has half of its ``sampling_steps``, which must be even, and its spacing."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.teacher, Mapping):  # as JSON has it
-            plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in self.teacher.items()}
-            object.__setattr__(self, "teacher", DDPMConfig(**plain))
+        object.__setattr__(self, "teacher", teaching.nested(DDPMConfig, self.teacher))
 
     def build(self, shape: tuple[int, int, int], classes: int) -> Distillation:
         """The game on images of ``shape`` (H, W, C).

@@ -1,21 +1,22 @@
 """Rectified flow: straight lines from data to noise, and the velocity along them.
 
 Lipman et al. 2023, "Flow matching for generative modeling" (arXiv:2210.02747); Liu, Gong and Liu 2023, "Flow straight
-and fast" (arXiv:2209.03003); times in the middle of the path: Esser et al. 2024 (arXiv:2403.03206). In
-:class:`gen_jax.models.diffusion.Diffusion`, with the data at t = 0 and noise at t = 1:
+and fast" (arXiv:2209.03003); times in the middle of the path: Esser et al. 2024 (arXiv:2403.03206); pairs by optimal
+transport: :mod:`gen_jax.diffusion.coupling`. In :class:`gen_jax.models.diffusion.Diffusion`, with the data at t = 0 and
+noise at t = 1:
 
 (1) x_t = (1 - t) x_0 + t eps
 (2) L = E_t E_eps mean over pixels (f(x_t, t) - (eps - x_0))^2,  1 + E x_0^2 for a network that gives 0
 (3) dx = f(x, t) dt, from 1 to 0
 
-Data and noise are paired at random: neither minibatch optimal transport nor a second rectification is here.
+A second rectification is :mod:`gen_jax.models.rectification`.
 """
 
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from gen_jax.diffusion import schedules, solvers, times, training
+from gen_jax.diffusion import coupling, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import counted_time
 from gen_jax.diffusion.process import VELOCITY
@@ -23,6 +24,7 @@ from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, known_classes
 
 LAWS = {"uniform": training.uniform(1e-5, 1.0), "logit_normal": training.logit_normal()}
+COUPLINGS = {"independent": coupling.independent, "optimal": coupling.optimal}
 RULES = {"euler": (solvers.euler_rule, 1), "midpoint": (solvers.midpoint_rule, 2)}  # and evaluations a step
 LABELS = {"unet": 1000.0, "ddpm++": 999.0, "adm": 1000.0, "dit": 1000.0}  # what t is multiplied by
 LEAST = 1e-3  # time, where the likelihood begins
@@ -48,6 +50,8 @@ class FlowMatchingConfig:
     """Which network, of those in :mod:`gen_jax.models.denoisers`."""
     times: Literal["uniform", "logit_normal"] = "uniform"
     """Times of training: all alike, or more of those in the middle of the path."""
+    coupling: Literal["independent", "optimal"] = "independent"
+    """Pairs of images and noise in training: as drawn, or by optimal transport within the batch, without labels."""
     rule: Literal["euler", "midpoint"] = "euler"
     """Rule of the sampler: of first order, or of second with two evaluations a step."""
     sampling_steps: int = 50
@@ -74,6 +78,11 @@ class FlowMatchingConfig:
         net = denoiser_network(self, shape, classes)
         if self.sampling_steps < 1:
             raise ValueError(f"expected at least 1 step, got {self.sampling_steps}")
+        if self.conditional and self.coupling == "optimal":
+            raise ValueError(
+                "expected coupling='independent' with conditional=True, got 'optimal', whose noise of one class is not "
+                "normal; set one of them back"
+            )
         rule, evaluations = RULES[self.rule]
         return Diffusion(
             shape=shape,
@@ -90,6 +99,7 @@ class FlowMatchingConfig:
             likelihood=flow_likelihood(LEAST, 1.0, probes=self.probes, tolerance=self.tolerance),
             guidance=self.guidance,
             label_dropout=self.label_dropout,
+            coupling=COUPLINGS[self.coupling],
         )
 
 

@@ -9,7 +9,7 @@ Dhariwal and Nichol 2021, "Diffusion models beat GANs on image synthesis" (arXiv
 With s = 1 and both networks exact, (2) is the denoiser of the class; with s above 1 it prefers what is typical of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from gen_jax.diffusion.process import Denoise, Process, against
 from gen_jax.diffusion.samplers import Times
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.models.edm import EDMConfig
+from gen_jax.models.teaching import nested
 from gen_jax.nn.adm import NoisyClassifier
 from gen_jax.nn.classifier import Classifier
 from gen_jax.nn.functional import network
@@ -128,9 +129,7 @@ class ClassifierGuidedConfig:
     """Strength of the guidance: 0 is none, 1 is the class, above 1 is sharper and less varied."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.diffusion, Mapping):  # as JSON has it
-            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.diffusion.items()}
-            object.__setattr__(self, "diffusion", EDMConfig(**plain))
+        object.__setattr__(self, "diffusion", nested(EDMConfig, self.diffusion))
 
     def build(self, shape: tuple[int, int, int], classes: int) -> ClassifierGuided:
         """The game on images of ``shape`` (H, W, C).

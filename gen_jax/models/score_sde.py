@@ -125,11 +125,12 @@ class ScoreSDEConfig:
 
     def _path(self) -> Path:
         time, noise = LABELS[self.network]
+        exploding = schedules.ve(least=self.least_noise, most=self.largest_noise)
         paths = {
             "vp": Path(schedules.vp(), counted_time(time), 1e-5, 1e-3, 1e-5),
             # Its noise vanishes with the square of VP's: what is known of it in float32 ends earlier.
             "sub_vp": Path(schedules.sub_vp(), counted_time(time), 1e-4, 1e-3, 1e-3),
-            "ve": Path(schedules.ve(least=self.least_noise, most=self.largest_noise), log_noise(noise), 1e-5, 1e-5, 1e-5),
+            "ve": Path(exploding, log_noise(noise), 1e-5, 1e-5, 1e-5),
         }
         return paths[self.path]
 
