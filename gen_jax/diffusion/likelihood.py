@@ -45,11 +45,15 @@ class Likelihood(NamedTuple):
 
 
 class FlowLogProb(NamedTuple):
-    """All ``[B]``: nats, their standard error over the probes (0 for one probe), and evaluations of the flow."""
+    """All ``[B]``: nats, their standard error over the probes (0 for one probe), and what they took.
+
+    ``evaluations`` are those of the flow, and ``tolerance`` the solver's, relative and absolute, of every step.
+    """
 
     log_prob: jax.Array
     standard_error: jax.Array
     evaluations: jax.Array
+    tolerance: jax.Array
 
 
 def flow_likelihood(first: float, last: float, *, probes: int = 1, tolerance: float = 1e-5) -> Likelihood:
@@ -121,4 +125,4 @@ def flow_log_prob(
         return prior + divergence.mean(), error, 6 * solution.stats["num_steps"]
 
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(x.shape[0]))
-    return FlowLogProb(*jax.vmap(one)(keys, x))
+    return FlowLogProb(*jax.vmap(one)(keys, x), tolerance=jnp.full(x.shape[0], tolerance))
