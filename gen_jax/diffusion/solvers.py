@@ -146,7 +146,9 @@ def unipc(
     """Predictor and corrector on (2): D is a polynomial through ``order`` values, then also through the new one.
 
     One evaluation a step: a step's corrector uses the value that the next step needs anyway, and only an end with noise
-    costs one more. The first steps have the order that their history allows, a step into the data has the first.
+    costs one more. The first steps have the order that their history allows, a step into the data has the first. Where
+    steps are much longer than 1 in l, as the last of a few are, the polynomial of order 3 is carried far beyond its
+    values, and order 2 is better.
 
     Args:
       process: the path.

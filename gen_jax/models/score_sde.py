@@ -20,7 +20,7 @@ import numpy as np
 
 from gen_jax.diffusion import langevin, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
-from gen_jax.diffusion.precondition import Inputs, counted_time, log_noise
+from gen_jax.diffusion.precondition import Inputs, counted_time, edm_inputs, log_noise
 from gen_jax.diffusion.process import EPS, Process
 from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, Sampler, known_classes
@@ -65,6 +65,8 @@ class ScoreSDEConfig:
     """Standard deviation of VE's noise at time 1; as large as the largest distance between two images."""
     least_noise: float = 0.01
     """That at time 0, which is taken for none."""
+    unit_input: bool = True
+    """Give VE's network x_t at unit variance, as EDM does; the paper gives it as it is, which takes longer to learn."""
     objective: Literal["simple", "likelihood", "importance"] = "simple"
     """All errors of the noise alike, those that bound the likelihood, or the same at times that spread them evenly."""
     sampler: Literal["reverse_diffusion", "euler_maruyama", "probability_flow"] = "reverse_diffusion"
@@ -125,12 +127,14 @@ class ScoreSDEConfig:
 
     def _path(self) -> Path:
         time, noise = LABELS[self.network]
-        exploding = schedules.ve(least=self.least_noise, most=self.largest_noise)
+        exploding, seen = schedules.ve(least=self.least_noise, most=self.largest_noise), log_noise(noise)
+        if self.unit_input:
+            seen = seen._replace(scale=edm_inputs().scale)
         paths = {
             "vp": Path(schedules.vp(), counted_time(time), 1e-5, 1e-3, 1e-5),
             # Its noise vanishes with the square of VP's: what is known of it in float32 ends earlier.
             "sub_vp": Path(schedules.sub_vp(), counted_time(time), 1e-4, 1e-3, 1e-3),
-            "ve": Path(exploding, log_noise(noise), 1e-5, 1e-5, 1e-5),
+            "ve": Path(exploding, seen, 1e-5, 1e-5, 1e-5),
         }
         return paths[self.path]
 
@@ -173,7 +177,9 @@ REFERENCE = ScoreSDEConfig(
 """CIFAR-10, VP in continuous time on DDPM++, 61,804,419 parameters, as sub-VP has it; Adam 2e-4 after 5000 steps of
 warm-up, batches of 128, gradients clipped at norm 1, flips."""
 
-EXPLODING = replace(REFERENCE, path="ve", largest_noise=100.0, least_noise=0.02, corrections=1, network="ncsn++")
+EXPLODING = replace(
+    REFERENCE, path="ve", largest_noise=100.0, least_noise=0.02, unit_input=False, corrections=1, network="ncsn++"
+)
 """CIFAR-10, VE on NCSN++, 62,758,787 parameters, with one Langevin correction a step: 2000 evaluations. The paper's
 noises are 0.01 to 50, of images in [0, 1]; in [-1, 1] they are twice as large."""
 
