@@ -26,7 +26,8 @@ from experiments.launch import Experiment, launch
 from experiments.samplers import METRICS, continuous, draw
 from gen_jax import data, distributions, evaluate, ruler
 from gen_jax.protocol import Model
-from gen_jax.run import ConfigError, Run
+from gen_jax.run import Run
+from gen_jax.settings import ConfigError
 from gen_jax.train.checkpoint import write_atomically
 from gen_jax.train.report import image_grid
 

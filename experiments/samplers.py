@@ -29,7 +29,8 @@ from gen_jax.diffusion import langevin, samplers, solvers, times
 from gen_jax.diffusion.precondition import ratio
 from gen_jax.models import Diffusion, Model
 from gen_jax.models.diffusion import Sampler
-from gen_jax.run import ConfigError, Run
+from gen_jax.run import Run
+from gen_jax.settings import ConfigError
 from gen_jax.train.checkpoint import write_atomically
 
 METRICS = ("frechet_distance", "coverage")

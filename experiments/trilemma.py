@@ -30,7 +30,8 @@ from experiments.launch import Experiment, launch
 from experiments.trilemma_report import write_html, write_picture
 from gen_jax import data, distributions, evaluate, ruler
 from gen_jax.evaluate.card import to_dict
-from gen_jax.run import ConfigError, Run
+from gen_jax.run import Run
+from gen_jax.settings import ConfigError
 from gen_jax.train.checkpoint import write_atomically
 
 ENDLESS = 10**9  # steps: the clock ends the run

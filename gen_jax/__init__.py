@@ -11,7 +11,8 @@
 __version__ = "0.1.0"
 
 from gen_jax import data, models
-from gen_jax.run import ConfigError, Run, fit, load
+from gen_jax.run import Run, fit, load
+from gen_jax.settings import ConfigError
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import Adam
 

@@ -69,7 +69,8 @@ class Info:
 
 def sample(directory: Path, settings: Sample) -> None:
     """Writes ``settings.out``."""
-    from gen_jax.run import ConfigError, load
+    from gen_jax.run import load
+    from gen_jax.settings import ConfigError
     from gen_jax.train.report import image_grid
 
     out = Path(settings.out)
@@ -111,7 +112,8 @@ def describe(directory: Path) -> dict[str, Any]:
     """Model, data, step, parameters by player and in all, and ``state_sha256``."""
     import jax
 
-    from gen_jax.run import newest_checkpoint, read_settings
+    from gen_jax.run import newest_checkpoint
+    from gen_jax.settings import read_settings
     from gen_jax.train import checkpoint, shard
 
     settings = read_settings(directory)
@@ -145,7 +147,8 @@ def evaluate(directory: Path, settings: Evaluate) -> None:
     from gen_jax import ruler
     from gen_jax.evaluate import from_source
     from gen_jax.evaluate.card import to_dict
-    from gen_jax.run import ConfigError, load
+    from gen_jax.run import load
+    from gen_jax.settings import ConfigError
 
     run = load(directory, raw=settings.raw)
     name = settings.data or run.settings["data"]["name"]

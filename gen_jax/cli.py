@@ -61,7 +61,7 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
 
     With ``GEN_JAX_DEBUG`` set in the environment the traceback is printed as well.
     """
-    from gen_jax.run import ConfigError
+    from gen_jax.settings import ConfigError
     from gen_jax.train.checkpoint import CheckpointError
     from gen_jax.train.loop import DivergedError, InterruptedRun
 

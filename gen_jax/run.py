@@ -6,15 +6,9 @@ configuration on it is refused.
 """
 
 import dataclasses
-import difflib
-import fcntl
 import functools
-import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,33 +19,17 @@ import optax
 from jax.sharding import Mesh
 
 from gen_jax import data
-from gen_jax.models import CONFIGURATIONS, Configuration
+from gen_jax.models import Configuration
 from gen_jax.protocol import Batch, Buffers, Model, Params, State, players
+from gen_jax.settings import ConfigError, claimed, configuration_from, describe, read_settings
 from gen_jax.train import checkpoint, loop, shard
 from gen_jax.train.loop import Result, Training
-from gen_jax.train.optimizers import Adam
+from gen_jax.train.optimizers import Adam, Optimizer
 from gen_jax.train.report import image_grid
 
 Images: TypeAlias = np.ndarray | str | data.Source
-Optimizer: TypeAlias = Adam | optax.GradientTransformationExtraArgs
 
-_FREE = (
-    "steps",
-    "log_every",
-    "checkpoint_every",
-    "sample_every",
-    "evaluate_every",
-    "evaluate_images",
-    "metrics",
-    "steps_per_call",
-    "fsdp",
-)  # may change on resume
 _GRID = 64  # images of a sample grid
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-class ConfigError(ValueError):
-    """Settings that cannot be used."""
 
 
 @dataclass
@@ -182,7 +160,7 @@ def fit(
     if size % training.accumulate:
         raise ConfigError(f"batch size {size} is not divisible by --accumulate {training.accumulate}; change either")
     batches = data.Batches(source, size, training.seed, jax.process_index(), jax.process_count())
-    settings = _settings(configuration, source, image_size, training, recipes, flip, crop)
+    settings = describe(configuration, source, image_size, training, recipes, flip, crop)
     sampled = functools.partial(_run_of, model, configuration, settings, {})
 
     def draw(state: State) -> None:
@@ -208,7 +186,7 @@ def fit(
         )
         evaluate = lambda state: measured(sampled(state))  # noqa: E731
 
-    with _claimed(directory, settings) as path:
+    with claimed(directory, settings) as path:
         result = loop.fit(
             model,
             batches,
@@ -260,21 +238,6 @@ def load(directory: str | Path, *, raw: bool = False) -> Run:
     return Run(model, configuration, restored["params"], restored["buffers"], int(path.name), settings, directory)
 
 
-def read_settings(directory: Path) -> dict[str, Any]:
-    """``config.json`` of a run.
-
-    Raises:
-      ConfigError: if the directory holds none.
-    """
-    file = directory / "config.json"
-    if not file.is_file():
-        raise ConfigError(f"{directory} holds no run: {file} is missing; give the --workdir of a training run")
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
-
-
 def newest_checkpoint(directory: Path) -> Path:
     """The newest good checkpoint of a run; it writes nothing.
 
@@ -291,30 +254,6 @@ def newest_checkpoint(directory: Path) -> Path:
         faults[step] = fault
     reason = "; ".join(f"step {step}: {fault}" for step, fault in faults.items()) or "nothing was saved yet"
     raise checkpoint.CheckpointError(f"{directory} has no good checkpoint ({reason})")
-
-
-def configuration_from(described: Mapping[str, Any]) -> Configuration:
-    """A model's configuration from its JSON.
-
-    Raises:
-      ConfigError: if it names no known configuration, or other fields.
-    """
-    known = {kind.__name__: kind for kind in CONFIGURATIONS}
-    values = dict(described)
-    name = values.pop("configuration", None)
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, 1)
-        raise ConfigError(f"unknown model configuration {name!r}; {f'nearest: {near[0]}' if near else sorted(known)}")
-    try:
-        return known[name](**{key: _tuples(value) for key, value in values.items()})
-    except TypeError as error:
-        raise ConfigError(f"{name}: {error}") from error
-
-
-def describe_configuration(configuration: Configuration) -> dict[str, Any]:
-    """The JSON of a model's configuration."""
-    fields = dataclasses.asdict(configuration)  # type: ignore[call-overload]
-    return {"configuration": type(configuration).__name__, **fields}
 
 
 def _source(images: Images, labels: np.ndarray | None, image_size: int | None) -> data.Source:
@@ -367,39 +306,6 @@ def _optax(optimizer: Optimizer, steps: int) -> optax.GradientTransformation:
     return optimizer.build(steps) if isinstance(optimizer, Adam) else optimizer
 
 
-def _settings(
-    configuration: Configuration,
-    source: data.Source,
-    image_size: int | None,
-    training: Training,
-    optimizers: Mapping[str, Optimizer],
-    flip: bool,
-    crop: int,
-) -> dict[str, Any]:
-    described = {
-        "model": describe_configuration(configuration),
-        "shape": source.shape,
-        "classes": source.classes,
-        "data": {
-            "name": source.name,
-            "split": source.split,
-            "size": source.size,
-            "fingerprint": source.fingerprint,
-            "resized": image_size,
-            "flip": flip,
-            "crop": crop,
-        },
-        "training": dataclasses.asdict(training),
-        "optimizers": {
-            name: dataclasses.asdict(recipe) if isinstance(recipe, Adam) else "given in Python"
-            for name, recipe in optimizers.items()
-        },
-        "versions": {"gen_jax": version("gen_jax"), **{name: version(name) for name in _PACKAGES}},
-        "devices": [str(device) for device in jax.devices()],
-    }
-    return json.loads(json.dumps(described))
-
-
 def _run_of(
     model: Model,
     configuration: Configuration,
@@ -410,51 +316,3 @@ def _run_of(
     average = state.ema
     step = int(state.step)
     return Run(model, configuration, average["params"], average["buffers"], step, settings, programs=programs)
-
-
-@contextmanager
-def _claimed(directory: str | Path | None, settings: dict[str, Any]) -> Iterator[Path | None]:
-    """The directory, held by this process alone and belonging to this configuration."""
-    if directory is None:
-        yield None
-        return
-    path = Path(directory)
-    if (path / "config.json").exists():
-        _check_same(path, read_settings(path), settings)
-    path.mkdir(parents=True, exist_ok=True)
-    if jax.process_index():
-        yield path
-        return
-    with open(path / ".lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise ConfigError(f"{path} is in use by process {owner}; choose another --workdir") from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()} on {os.uname().nodename}")
-        lock.flush()
-        checkpoint.write_atomically(path / "config.json", json.dumps(settings, indent=1) + "\n")
-        yield path
-
-
-def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    for section in ("model", "shape", "classes", "data", "training", "optimizers"):
-        old, new = _flat(before.get(section), section), _flat(now[section], section)
-        for name in sorted(old.keys() | new.keys()):
-            if name.removeprefix("training.") not in _FREE and old.get(name) != new.get(name):
-                raise ConfigError(
-                    f"{path} holds a run with {name} = {old.get(name)}, this one has {new.get(name)};"
-                    " choose another --workdir, or give the same settings"
-                )
-
-
-def _flat(value: Any, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {name: value}
-    return {k: v for key, part in value.items() for k, v in _flat(part, f"{name}.{key}").items()}
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value

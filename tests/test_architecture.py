@@ -30,7 +30,7 @@ ALLOWED = {
 LAYERS = set(ALLOWED)
 OWNERS = {
     "flax": ("nn",),
-    "optax": ("train", "run"),
+    "optax": ("train", "run", "diffusion/coupling"),  # which takes its solver of assignments, not its optimizers
     "orbax": ("train/checkpoint",),
     "tensorflow_datasets": ("data",),
     "grain": ("data",),

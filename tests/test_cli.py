@@ -27,7 +27,7 @@ from experiments import (
 from gen_jax import __main__ as command
 from gen_jax import cli, data
 from gen_jax.models import CONFIGURATIONS
-from gen_jax.run import configuration_from, describe_configuration
+from gen_jax.settings import configuration_from, describe_configuration
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--latent", "2", "--widths", "4", "--dense", "8", "--batch-size", "8", "--log-every", "1"]

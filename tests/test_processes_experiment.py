@@ -8,7 +8,8 @@ import pytest
 
 from experiments import processes
 from experiments.processes import PROCESSES, Settings, Way, drawing, markdown
-from gen_jax.run import ConfigError, Run
+from gen_jax.run import Run
+from gen_jax.settings import ConfigError
 
 EVALUATIONS = {
     "DDPM": [500, 50, 20],

@@ -11,7 +11,7 @@ from experiments.samplers import SAMPLERS, continuous, draw, visited, write_pict
 from gen_jax import Training
 from gen_jax.diffusion import times
 from gen_jax.models import DDPMConfig, EDMConfig, FlowMatchingConfig, ScoreSDEConfig
-from gen_jax.run import ConfigError
+from gen_jax.settings import ConfigError
 
 SHAPE = (8, 8, 1)
 

@@ -18,7 +18,7 @@ import gen_jax
 from gen_jax import data
 from gen_jax.models import VAEConfig
 from gen_jax.protocol import Aux, Turn, due
-from gen_jax.run import ConfigError
+from gen_jax.settings import ConfigError
 from gen_jax.train import loop, shard
 from gen_jax.train.checkpoint import CheckpointError, Checkpoints, flatten, state_sha256, verify
 from gen_jax.train.ema import Average, update

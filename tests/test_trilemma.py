@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments import trilemma
-from gen_jax.run import ConfigError
+from gen_jax.settings import ConfigError
 
 FIELDS = {
     "model", "family", "parameters", "images_seen", "train_seconds", "compile_seconds", "sampling_seconds_per_1000",

@@ -1,7 +1,7 @@
 """Optimizers as plain data, one per player; they belong to the run, not to the model."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import optax
 
@@ -38,3 +38,7 @@ class Adam:
         if not self.weight_decay:
             adam = optax.adam(schedule, self.b1, self.b2)
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), adam) if self.clip_norm else adam
+
+
+Optimizer: TypeAlias = Adam | optax.GradientTransformationExtraArgs
+"""What may move a player: Adam as plain data, or any other of optax's."""
