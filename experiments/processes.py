@@ -25,6 +25,8 @@ from experiments import consistency, ddpm, edm, flow_matching, score_sde, vdm
 from experiments.launch import Experiment, launch
 from experiments.samplers import METRICS, continuous, draw
 from gen_jax import data, distributions, evaluate, ruler
+from gen_jax.diffusion import solvers
+from gen_jax.models.diffusion import Sampler
 from gen_jax.protocol import Model
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError
@@ -39,14 +41,16 @@ ENDLESS = 10**9  # steps: the clock ends the training
 
 
 class Way(NamedTuple):
-    """A way to draw: the model's own sampler with ``changes`` in its configuration, or one for all in ``evaluations``.
+    """A way to draw.
 
-    Those for all are the names of :data:`experiments.samplers.SAMPLERS`.
+    With ``changes`` in the model's configuration, by its own sampler at its own times, or by ``solver`` at those;
+    without, by the one of :data:`experiments.samplers.SAMPLERS` that ``sampler`` names, in ``evaluations``.
     """
 
     sampler: str
     evaluations: int = 0
     changes: Mapping[str, Any] | None = None
+    solver: Sampler | None = None
 
 
 class Process(NamedTuple):
@@ -58,7 +62,7 @@ class Process(NamedTuple):
 
 
 FEW = (Way("DDIM", 20), Way("Heun", 19), Way("DPM-Solver++ 2M", 20), Way("UniPC 2", 20))
-HALF = (
+REVERSE = (
     Way("reverse diffusion", changes={"sampling_steps": 100}),
     Way("reverse diffusion", changes={"sampling_steps": 50}),
     Way("the same, corrected", changes={"sampling_steps": 50, "corrections": 1}),
@@ -71,11 +75,13 @@ PROCESSES = {
             Way("ancestral", changes={"sampler": "ancestral", "sampling_steps": 500}),
             Way("DDIM", changes={"sampling_steps": 50}),
             Way("DDIM", changes={"sampling_steps": 20}),
+            Way("DPM-Solver++ 2M", changes={"sampling_steps": 20}, solver=solvers.dpm_solver_2m),
+            Way("UniPC 2", changes={"sampling_steps": 20}, solver=solvers.unipc),
         ),
     ),
-    "VP": Process(score_sde, {"path": "vp"}, (Way("reverse diffusion", changes={"sampling_steps": 500}), *HALF, *FEW)),
-    "sub-VP": Process(score_sde, {"path": "sub_vp"}, (*HALF, *FEW)),
-    "VE": Process(score_sde, {"path": "ve"}, (*HALF, *FEW)),
+    "VP": Process(score_sde, {"path": "vp"}, (*REVERSE, *FEW)),
+    "sub-VP": Process(score_sde, {"path": "sub_vp"}, (*REVERSE, *FEW)),
+    "VE": Process(score_sde, {"path": "ve"}, (*REVERSE, *FEW)),
     "EDM": Process(edm, {}, (Way("Heun", changes={"sampling_steps": 18}), Way("ancestral", 100), *FEW)),
     "rectified flow": Process(
         flow_matching,
@@ -107,7 +113,7 @@ class Settings:
     """Which processes take part."""
     generated: int = 1000
     """Images drawn in every way."""
-    likelihood_images: int = 100
+    likelihood_images: int = 64
     """Held-out images whose likelihood is averaged; 0 measures none."""
     seed: int = 0
     """Of training and of the draws."""
@@ -171,7 +177,8 @@ def drawing(run: Run, way: Way) -> Model:
     if way.changes is None:
         return continuous(run, way.sampler, way.evaluations)
     changed: Any = replace(run.configuration, **way.changes)  # type: ignore[type-var]
-    return changed.build(run.model.shape, run.model.classes)
+    model = changed.build(run.model.shape, run.model.classes)
+    return model if way.solver is None else replace(model, sampler=way.solver)
 
 
 def bits_per_dim(run: Run, settings: Settings, test: data.Source) -> dict[str, Any]:

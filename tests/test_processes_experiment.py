@@ -12,8 +12,8 @@ from gen_jax.run import Run
 from gen_jax.settings import ConfigError
 
 EVALUATIONS = {
-    "DDPM": [500, 50, 20],
-    "VP": [500, 100, 50, 100, 20, 19, 20, 20],
+    "DDPM": [500, 50, 20, 20, 20],
+    "VP": [100, 50, 100, 20, 19, 20, 20],
     "sub-VP": [100, 50, 100, 20, 19, 20, 20],
     "VE": [100, 50, 100, 20, 19, 20, 20],
     "EDM": [35, 100, 20, 19, 20, 20],
