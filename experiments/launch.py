@@ -8,7 +8,8 @@ import functools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from pathlib import Path
+from typing import Annotated, Any, Protocol, TypeVar
 
 import jax
 import tyro
@@ -16,10 +17,13 @@ import tyro
 import gen_jax
 from gen_jax import Training, cli, data
 from gen_jax.models import Configuration
+from gen_jax.run import Run
+from gen_jax.settings import ConfigError, configuration_from, read_settings
 from gen_jax.train.optimizers import Adam
 
 Flat = tyro.conf.arg(name="")  # a nested dataclass whose flags carry no prefix
 FlatAdam = Annotated[Adam, Flat]
+Teacher = TypeVar("Teacher")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Place:
 FlatPlace = Annotated[Place, Flat]
 
 
-def launch(main: Callable[[Any], None], presets: Mapping[str, Any], *, name: str, doc: str | None) -> None:
+def launch(main: Callable[[Any], Any], presets: Mapping[str, Any], *, name: str, doc: str | None) -> None:
     """Parses the command line, runs ``main`` and exits with its status."""
 
     def run() -> None:
@@ -90,10 +94,10 @@ class Experiment(Protocol):
         ...
 
 
-def train(settings: Experiment, *, label: str) -> None:
-    """Trains the model that the settings describe."""
+def train(settings: Experiment, *, label: str, teacher: Run | None = None) -> Run:
+    """Trains the model that the settings describe, as the student of ``teacher`` if there is one."""
     place = settings.place
-    gen_jax.fit(
+    return gen_jax.fit(
         settings.model,
         place.data,
         training=settings.training,
@@ -102,13 +106,29 @@ def train(settings: Experiment, *, label: str) -> None:
         image_size=place.image_size or None,
         flip=place.flip,
         crop=place.crop,
+        teacher=teacher,
         label=label,
     )
 
 
-def train_as(label: str) -> Callable[[Experiment], None]:
+def train_as(label: str) -> Callable[[Experiment], Run]:
     """:func:`train` under a name."""
     return functools.partial(train, label=label)
+
+
+def taught_configuration(directory: str, kind: type[Teacher]) -> Teacher:
+    """The configuration of a teacher's run.
+
+    Raises:
+      ConfigError: if there is no run in the directory, or one of another model.
+    """
+    configuration = configuration_from(read_settings(Path(directory))["model"])
+    if not isinstance(configuration, kind):
+        raise ConfigError(
+            f"expected {directory} to hold a run of {kind.__name__}, got {type(configuration).__name__}; give --teacher"
+            " the directory of another run"
+        )
+    return configuration
 
 
 def _preset(arguments: list[str], presets: Mapping[str, Any]) -> tuple[str, list[str]]:

@@ -7,7 +7,7 @@ configuration on it is refused.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,6 +26,7 @@ from gen_jax.train import checkpoint, loop, shard
 from gen_jax.train.loop import Result, Training
 from gen_jax.train.optimizers import Adam, Optimizer
 from gen_jax.train.report import image_grid
+from gen_jax.train.step import init_state
 
 Images: TypeAlias = np.ndarray | str | data.Source
 
@@ -127,6 +128,7 @@ def fit(
     flip: bool = False,
     crop: int = 0,
     start: State | None = None,
+    teacher: Run | None = None,
     label: str = "train",
     quiet: bool = False,
 ) -> Run:
@@ -143,6 +145,7 @@ def fit(
       flip: mirror half of the training images at random.
       crop: pad training images by this many pixels and crop them back at random.
       start: the state of an earlier run of the same networks to go on from; it is donated.
+      teacher: for distillation and rectification, the trained run that the student learns from and begins as.
       label: what the progress calls the run.
       quiet: show nothing.
 
@@ -161,6 +164,9 @@ def fit(
         raise ConfigError(f"batch size {size} is not divisible by --accumulate {training.accumulate}; change either")
     batches = data.Batches(source, size, training.seed, jax.process_index(), jax.process_count())
     settings = describe(configuration, source, image_size, training, recipes, flip, crop)
+    transformations = {name: _optax(recipe, training.steps) for name, recipe in recipes.items()}
+    if teacher is not None:
+        start = _taught(model, teacher, transformations, training.seed)
     sampled = functools.partial(_run_of, model, configuration, settings, {})
 
     def draw(state: State) -> None:
@@ -191,7 +197,7 @@ def fit(
             model,
             batches,
             training,
-            {name: _optax(recipe, training.steps) for name, recipe in recipes.items()},
+            transformations,
             prepare=functools.partial(data.prepare, flip=flip, crop=crop),
             directory=path,
             metadata={"data_seed": training.seed},
@@ -273,6 +279,25 @@ def _build(configuration: Configuration, shape: tuple[int, int, int], classes: i
         return configuration.build(shape, classes)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _taught(model: Any, teacher: Run, optimizers: Mapping[str, optax.GradientTransformation], seed: int) -> State:
+    """The first state of a student of ``teacher``, whose own arrays are left alone."""
+    if not hasattr(model, "taught_by"):
+        raise ConfigError(f"{type(model).__name__} learns from data alone; leave the teacher out")
+
+    def shapes(make: Callable[..., Any], *inputs: Any) -> Any:
+        return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), jax.eval_shape(make, *inputs))
+
+    known = set(teacher.params) == {"denoiser"}
+    taught = functools.partial(model.taught_by, teacher.params, teacher.buffers)
+    if not known or shapes(taught) != shapes(model.init, jax.random.key(0), {}):
+        raise ConfigError(
+            f"the teacher, {teacher.directory or type(teacher.model).__name__}, is not of the networks that the "
+            "student's configuration asks for; give the student the teacher's settings"
+        )
+    init = functools.partial(init_state, lambda key, batch: taught(), model.turns, optimizers)
+    return jax.jit(init)(jax.random.key(seed), {})
 
 
 def _whole_set_mesh(size: int) -> Mesh:

@@ -16,8 +16,9 @@ from gen_jax.diffusion import times
 from gen_jax.models.consistency import REFERENCE, ConsistencyConfig, average
 from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.distillation import Distillation, DistillationConfig
+from gen_jax.models.flow_matching import FlowMatchingConfig
+from gen_jax.models.rectification import RectificationConfig
 from gen_jax.protocol import Network, players
-from gen_jax.train.step import init_state
 
 SHAPE = (8, 8, 1)
 SPREAD, LEAST = 0.5, 0.002
@@ -212,26 +213,38 @@ def test_its_configuration_is_plain_data():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["consistency", "progressive"])
+@pytest.mark.parametrize("kind", ["consistency", "progressive", "rectification"])
 def test_a_trained_run_becomes_a_teacher(kind):
-    """By the state that a run starts from; the teacher ends as it began, bit for bit."""
+    """The student begins as the teacher, who ends as it began, bit for bit."""
     images = np.random.default_rng(0).integers(0, 256, (32, *SHAPE), dtype=np.uint8)
     training = Training(steps=2, batch_size=8)
-    if kind == "consistency":
-        configuration = dataclasses.replace(TINY, task="distillation")
-        teacher = configuration.teacher()
-    else:
-        teacher, configuration = TEACHER, DistillationConfig(TEACHER)
+    flow = FlowMatchingConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=2)
+    consistent = dataclasses.replace(TINY, task="distillation")
+    teacher, configuration = {
+        "consistency": (consistent.teacher(), consistent),
+        "progressive": (TEACHER, DistillationConfig(TEACHER)),
+        "rectification": (flow, RectificationConfig(flow)),
+    }[kind]
     run = gen_jax.fit(teacher, images, training=training, quiet=True)
-    model, optimizer = configuration.build(SHAPE, 0), Adam()
-    taught = lambda key, batch: model.taught_by(run.params, run.buffers)  # noqa: E731
-    optimizers = {"student": optimizer.build(2)}
-    start = init_state(taught, model.turns, optimizers, jax.random.key(0), {"image": jnp.zeros((8, *SHAPE))})
-    start = jax.tree.map(jnp.copy, start)
-    done = gen_jax.fit(
-        configuration, images, training=training, optimizers={"student": optimizer}, start=start, quiet=True
-    )
+    still = {"student": Adam(learning_rate=0.0)}
+    none = gen_jax.fit(configuration, images, training=training, optimizers=still, teacher=run, quiet=True)
+    jax.tree.map(np.testing.assert_array_equal, none.params["student"], run.params["denoiser"])
+    done = gen_jax.fit(configuration, images, training=training, teacher=run, quiet=True)
     jax.tree.map(np.testing.assert_array_equal, done.params["teacher"], run.params["denoiser"])
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), done.params["student"], run.params["denoiser"])
     assert max(jax.tree.leaves(moved)) > 0
     assert done.sample(0, 2).shape == (2, *SHAPE)
+
+
+def test_a_teacher_of_other_networks_is_refused():
+    images = np.zeros((8, *SHAPE), np.uint8)
+    model = TEACHER.build(SHAPE, 0)
+    params, buffers = jax.jit(lambda key: model.init(key, {}))(jax.random.key(0))
+    run = gen_jax.Run(model, TEACHER, params, buffers, 1, {})
+    wide = DistillationConfig(dataclasses.replace(TEACHER, channels=8))
+    for configuration, message in (
+        (wide, "give the student the teacher's settings"),
+        (TEACHER, "leave the teacher out"),
+    ):
+        with pytest.raises(gen_jax.ConfigError, match=message):
+            gen_jax.fit(configuration, images, training=Training(steps=1, batch_size=8), teacher=run, quiet=True)
