@@ -5,7 +5,7 @@
 
 The model is any diffusion of continuous time (edm, score_sde, flow_matching). All samplers visit the noises that are
 even in (sigma / alpha)^(1/7), from where the model's own sampler begins to where it ends, as many as the evaluations
-allow. Written beside the run are ``samplers/samplers.json`` and ``samplers.png``; the table is printed, too.
+allow. Written beside the run are ``samplers/samplers.json``, ``samplers.md`` (the table) and ``samplers.png``.
 """
 
 import dataclasses
@@ -19,8 +19,6 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import gen_jax
 from experiments.launch import launch
@@ -123,7 +121,9 @@ def main(settings: Settings) -> None:
     report |= {"features": network.name, "metric": metric, "devices": ruler.devices(), "rows": rows}
     write_atomically(folder / "samplers.json", json.dumps(report, indent=1))
     write_picture(folder / "samplers.png", report)
-    Console().print(_table(rows, settings, metric))
+    table = markdown(rows, metric)
+    write_atomically(folder / "samplers.md", table)
+    print(table, end="")
 
 
 def continuous(run: Run, name: str, budget: int) -> Diffusion:
@@ -149,15 +149,15 @@ def draw(run: Run, model: Model, number: int, seed: int) -> tuple[np.ndarray, fl
     return np.concatenate([first, *rest]), each * number
 
 
-def _table(rows: list[dict[str, Any]], settings: Settings, metric: str) -> Table:
-    table = Table(title=f"{metric} / coverage by evaluations of the network")
-    table.add_column("sampler")
-    for budget in settings.evaluations:
-        table.add_column(str(budget), justify="right")
-    for name in settings.samplers:
-        own = [row for row in rows if row["sampler"] == name]
-        table.add_row(name, *(f"{row['frechet_distance']:.2f} / {row['coverage']:.2f}" for row in own))
-    return table
+def markdown(rows: list[dict[str, Any]], metric: str) -> str:
+    """The table: a row for each sampler, a column for each number of evaluations."""
+    budgets = sorted({row["evaluations"] for row in rows})
+    lines = [f"| {metric} / coverage | " + " | ".join(map(str, budgets)) + " |", "|---|" + "---:|" * len(budgets)]
+    for name in dict.fromkeys(row["sampler"] for row in rows):
+        own = {row["evaluations"]: row for row in rows if row["sampler"] == name}
+        cells = [f"{own[n]['frechet_distance']:.2f} / {own[n]['coverage']:.2f}" for n in budgets]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def write_picture(path: Path, report: dict[str, Any]) -> None:

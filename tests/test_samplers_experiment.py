@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gen_jax
-from experiments.samplers import SAMPLERS, continuous, draw, visited, write_picture
+from experiments.samplers import SAMPLERS, continuous, draw, markdown, visited, write_picture
 from gen_jax import Training
 from gen_jax.diffusion import times
 from gen_jax.models import DDPMConfig, EDMConfig, FlowMatchingConfig, ScoreSDEConfig
@@ -66,6 +66,8 @@ def test_the_picture_and_the_table_show_every_sampler(tmp_path):
     ]
     write_picture(tmp_path / "all.png", {"run": "it", "generated": 2, "reference": 3, "metric": "FD", "rows": rows})
     assert (tmp_path / "all.png").read_bytes().startswith(b"\x89PNG")
+    lines = markdown(rows, "FD").splitlines()
+    assert lines[0] == "| FD / coverage | 5 | 9 |" and lines[3] == "| Heun | 1.80 / 0.56 | 1.00 / 1.00 |"
 
 
 def test_a_chain_is_refused():
