@@ -193,8 +193,8 @@ def bits_per_dim(run: Run, settings: Settings, test: data.Source) -> dict[str, A
 
 def markdown(rows: list[dict[str, Any]], metric: str) -> str:
     """The table; a process's training and likelihood stand in its first row."""
-    lines = [f"| process | bits/dim | sampler | evaluations | {metric} | coverage | s per 1,000 |"]
-    lines.append("|---|---|---|---:|---:|---:|---:|")
+    lines = [f"| process | bits/dim | sampler | evaluations | {metric} | coverage |"]
+    lines.append("|---|---|---|---:|---:|---:|")
     before = ""
     for row in rows:
         first = row["process"] != before
@@ -202,8 +202,7 @@ def markdown(rows: list[dict[str, Any]], metric: str) -> str:
         name = f"{row['process']}, {row['steps']:,} steps" if first else ""
         bits = f"{row['bits_per_dim']:.2f} ± {row['bits_error']:.2f}" if first and "bits_per_dim" in row else ""
         bits += ", bound" if bits and row["likelihood"] == "lower bound" else ""
-        speed = row["seconds"] * 1000 / row["generated"]
-        figures = f"{row['frechet_distance']:.2f} | {row['coverage']:.3f} | {speed:.0f}"
+        figures = f"{row['frechet_distance']:.2f} | {row['coverage']:.3f}"
         lines.append(f"| {name} | {bits} | {row['sampler']} | {row['evaluations']} | {figures} |")
     return "\n".join(lines) + "\n"
 

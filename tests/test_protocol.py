@@ -58,8 +58,12 @@ def game(name):
 def _init_function(name):
     g = game(name)
 
+    def init(key, batch):
+        params, buffers = g.model.init(key, batch)
+        return ZOO[name].start(params), buffers
+
     def make(key, batch):
-        return init_state(g.model.init, g.model.turns, g.optimizers, key, prepare(batch))
+        return init_state(init, g.model.turns, g.optimizers, key, prepare(batch))
 
     return jax.jit(make)
 
@@ -72,6 +76,12 @@ def _initial(g):
 
 # All laws of one model run in one worker, which has compiled its step already.
 everyone = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ZOO])
+# Operation by operation the deepest networks take half a minute together.
+SIMPLE = {"gmm", "vae", "vae_colour", "vae_conditional", "dcgan", "ddpm", "consistency"}
+eagerly = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.xdist_group(n)] + [pytest.mark.slow] * (n not in SIMPLE)) for n in ZOO],
+)
 
 
 @everyone
@@ -86,17 +96,28 @@ def test_init_is_deterministic_and_splits_every_player(name):
     )
 
 
-@everyone
-def test_losses_are_finite_float32_scalars_and_jit_equals_eager(name):
+@functools.cache
+def compiled_losses(name):
     g = game(name)
     state, batch = g.state(), prepare(g.batch)
-    for turn in g.model.turns:
-        call = functools.partial(turn.loss, step=state.step, ema=state.ema)
-        loss, aux = jax.jit(call)(state.params, state.buffers, batch, jax.random.key(1))
+    calls = [functools.partial(turn.loss, step=state.step, ema=state.ema) for turn in g.model.turns]
+    return [jax.jit(call)(state.params, state.buffers, batch, jax.random.key(1)) for call in calls]
+
+
+@everyone
+def test_losses_are_finite_float32_scalars(name):
+    for loss, aux in compiled_losses(name):
         chex.assert_shape(loss, ())
         chex.assert_type(loss, jnp.float32)
         chex.assert_tree_all_finite((loss, dict(aux.metrics), aux.buffers))
-        eager, _ = call(state.params, state.buffers, batch, jax.random.key(1))
+
+
+@eagerly
+def test_jit_equals_eager(name):
+    g = game(name)
+    state, batch = g.state(), prepare(g.batch)
+    for turn, (loss, _) in zip(g.model.turns, compiled_losses(name), strict=True):
+        eager, _ = turn.loss(state.params, state.buffers, batch, jax.random.key(1), step=state.step, ema=state.ema)
         np.testing.assert_allclose(loss, eager, rtol=2e-4, atol=1e-5)
 
 

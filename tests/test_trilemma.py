@@ -16,6 +16,7 @@ FIELDS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("trilemma")
 def test_the_whole_comparison(tmp_path, capsys):
     settings = trilemma.Settings(

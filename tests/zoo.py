@@ -1,6 +1,9 @@
 """One tiny instance of every model: what stands here obeys every law in test_protocol.py."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import jax
 
 from gen_jax.models import (
     ClassifierGuidedConfig,
@@ -21,14 +24,26 @@ from gen_jax.models import (
     VDMConfig,
     VQVAEConfig,
 )
+from gen_jax.protocol import Params
+
+
+def as_made(params: Params) -> Params:
+    """Parameters as the model makes them."""
+    return params
+
+
+def with_a_teacher_who_knows_more(params: Params) -> Params:
+    """An untrained student agrees with its teacher, and has nothing to learn."""
+    return {**params, "teacher": jax.tree.map(lambda leaf: leaf + 0.05, params["teacher"])}
 
 
 class Entry(NamedTuple):
-    """A configuration and the data it is tried on."""
+    """A configuration, the data it is tried on, and where it starts."""
 
     configuration: Configuration
     shape: tuple[int, int, int] = (8, 8, 1)
     classes: int = 3
+    start: Callable[[Params], Params] = as_made
 
 
 UNET: dict[str, Any] = {"channels": 4, "multipliers": (1,), "blocks": 1}
@@ -56,7 +71,9 @@ ZOO = {
     "vdm": Entry(VDMConfig(**UNET, sampling_steps=3, bound_draws=1), SMALL, 0),
     "consistency": Entry(ConsistencyConfig(**UNET), SMALL, 0),
     "distillation": Entry(DistillationConfig(DDPMConfig(**UNET, timesteps=8, sampling_steps=4)), SMALL, 0),
-    "rectification": Entry(RectificationConfig(FlowMatchingConfig(**UNET, sampling_steps=2)), SMALL, 0),
+    "rectification": Entry(
+        RectificationConfig(FlowMatchingConfig(**UNET, sampling_steps=2)), SMALL, 0, with_a_teacher_who_knows_more
+    ),
     "cld": Entry(CLDConfig(**UNET, rate=2.0, sampling_steps=3), classes=0),
     "classifier_guided": Entry(
         ClassifierGuidedConfig(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), widths=(8,)), SMALL
