@@ -94,7 +94,11 @@ PROCESSES = {
     "consistency": Process(
         consistency,
         {},
-        (Way("one step", changes={"later_noises": ()}), Way("two steps", changes={"later_noises": (0.8,)})),
+        (
+            Way("one step", changes={"later_noises": ()}),
+            Way("a second at noise 5", changes={"later_noises": (5.0,)}),
+            Way("a second at noise 0.8", changes={"later_noises": (0.8,)}),
+        ),
     ),
 }
 

@@ -19,7 +19,7 @@ EVALUATIONS = {
     "EDM": [35, 100, 20, 19, 20, 20],
     "rectified flow": [100, 20, 20, 19, 20, 20],
     "VDM": [100, 50],
-    "consistency": [1, 2],
+    "consistency": [1, 2, 2],
 }
 
 
