@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import gen_jax
-from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch, train
+from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train
 from gen_jax import Adam, ConfigError, Training
 from gen_jax.models import consistency
 
@@ -26,7 +26,7 @@ class Settings:
 
     place: FlatPlace = Place(workdir="runs/consistency")
     model: Annotated[consistency.ConsistencyConfig, Flat] = consistency.SMALL
-    training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=64, checkpoint_every=1000, ema_ramp=0.2)
+    training: Annotated[Training, Flat] = SMALL_TRAINING
     optimizer: FlatAdam = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=1.0)
     teacher: str = ""
     """For distillation: directory of the trained EDM."""

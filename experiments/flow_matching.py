@@ -12,7 +12,7 @@ settings: FID about 3.5 (TorchCFM).
 from dataclasses import dataclass
 from typing import Annotated
 
-from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch, train_as
+from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train_as
 from gen_jax import Adam, Training
 from gen_jax.models import flow_matching
 
@@ -23,7 +23,7 @@ class Settings:
 
     place: FlatPlace = Place(workdir="runs/flow_matching")
     model: Annotated[flow_matching.FlowMatchingConfig, Flat] = flow_matching.SMALL
-    training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=64, checkpoint_every=1000, ema_ramp=0.2)
+    training: Annotated[Training, Flat] = SMALL_TRAINING
     optimizer: FlatAdam = Adam(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0)
 
     @property

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Protocol, TypeVar
 
 import jax
@@ -24,6 +25,11 @@ from gen_jax.train.optimizers import Adam
 Flat = tyro.conf.arg(name="")  # a nested dataclass whose flags carry no prefix
 FlatAdam = Annotated[Adam, Flat]
 Teacher = TypeVar("Teacher")
+
+SMALL_TRAINING = Training(steps=10_000, batch_size=64, checkpoint_every=1000, ema_ramp=0.2)
+"""Of a denoiser in minutes on two CPU cores."""
+ENDLESS = 10**9  # steps: the clock ends the run
+SMALL_SIDE = 16  # images below this side take an experiment's `digits` preset, where it has one
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,12 @@ def train(settings: Experiment, *, label: str, teacher: Run | None = None) -> Ru
 def train_as(label: str) -> Callable[[Experiment], Run]:
     """:func:`train` under a name."""
     return functools.partial(train, label=label)
+
+
+def small_preset(experiment: ModuleType, side: int) -> Experiment:
+    """The settings of an experiment's module for images of this side, in minutes on a CPU."""
+    presets: Mapping[str, Experiment] = experiment.PRESETS
+    return presets["digits"] if side < SMALL_SIDE and "digits" in presets else presets["small"]
 
 
 def taught_configuration(directory: str, kind: type[Teacher]) -> Teacher:

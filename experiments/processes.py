@@ -16,16 +16,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import matplotlib
 import numpy as np
 
 import gen_jax
 from experiments import consistency, ddpm, edm, flow_matching, score_sde, vdm
-from experiments.launch import Experiment, launch
-from experiments.samplers import METRICS, continuous, draw
-from gen_jax import data, distributions, evaluate, ruler
-from gen_jax.diffusion import solvers
+from experiments.launch import ENDLESS, launch, small_preset
+from experiments.samplers import METRICS, SAMPLERS, continuous, draw
+from gen_jax import data, evaluate, ruler
 from gen_jax.models.diffusion import Sampler
 from gen_jax.protocol import Model
 from gen_jax.run import Run
@@ -36,8 +34,6 @@ from gen_jax.train.report import image_grid
 matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
-
-ENDLESS = 10**9  # steps: the clock ends the training
 
 
 class Way(NamedTuple):
@@ -75,8 +71,8 @@ PROCESSES = {
             Way("ancestral", changes={"sampler": "ancestral", "sampling_steps": 500}),
             Way("DDIM", changes={"sampling_steps": 50}),
             Way("DDIM", changes={"sampling_steps": 20}),
-            Way("DPM-Solver++ 2M", changes={"sampling_steps": 20}, solver=solvers.dpm_solver_2m),
-            Way("UniPC 2", changes={"sampling_steps": 20}, solver=solvers.unipc),
+            Way("DPM-Solver++ 2M", changes={"sampling_steps": 20}, solver=SAMPLERS["DPM-Solver++ 2M"].sampler),
+            Way("UniPC 2", changes={"sampling_steps": 20}, solver=SAMPLERS["UniPC 2"].sampler),
         ),
     ),
     "VP": Process(score_sde, {"path": "vp"}, (*REVERSE, *FEW)),
@@ -161,7 +157,7 @@ def trained(name: str, settings: Settings, source: data.Source, directory: Path)
         return gen_jax.load(directory)
     shutil.rmtree(directory, ignore_errors=True)  # of an attempt that was interrupted: its budget cannot be resumed
     process = PROCESSES[name]
-    experiment: Experiment = process.experiment.PRESETS["digits" if source.shape[0] < 16 else "small"]
+    experiment = small_preset(process.experiment, source.shape[0])
     configuration: Any = replace(experiment.model, **process.changes)  # type: ignore[type-var]
     training = replace(experiment.training, steps=ENDLESS, seconds=settings.seconds_per_process, seed=settings.seed)
     run = gen_jax.fit(
@@ -189,9 +185,8 @@ def bits_per_dim(run: Run, settings: Settings, test: data.Source) -> dict[str, A
     """Mean and standard error over held-out images, and of which kind; nothing of a model without a likelihood."""
     if not settings.likelihood_images or not hasattr(run.model, "log_prob"):
         return {}
-    indices = np.arange(min(settings.likelihood_images, test.size))
-    bits = distributions.bits_per_dim(jnp.asarray(run.log_prob(settings.seed, test.image(indices))), run.model.shape)
-    error = float(jnp.std(bits, ddof=1)) / len(indices) ** 0.5
+    bits = ruler.bits_per_dim(run, test, settings.likelihood_images, seed=settings.seed)
+    error = float(bits.std(ddof=1)) / len(bits) ** 0.5
     return {"bits_per_dim": float(bits.mean()), "bits_error": error, "likelihood": run.log_prob_kind}
 
 

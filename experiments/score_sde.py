@@ -14,7 +14,7 @@ seconds a step on four V100 there, three to five days. There FID is 2.55 and 2.3
 from dataclasses import dataclass
 from typing import Annotated
 
-from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch, train_as
+from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train_as
 from gen_jax import Adam, Training
 from gen_jax.models import score_sde
 
@@ -25,7 +25,7 @@ class Settings:
 
     place: FlatPlace = Place(workdir="runs/score_sde")
     model: Annotated[score_sde.ScoreSDEConfig, Flat] = score_sde.SMALL
-    training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=64, checkpoint_every=1000, ema_ramp=0.2)
+    training: Annotated[Training, Flat] = SMALL_TRAINING
     optimizer: FlatAdam = Adam(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0)
 
     @property

@@ -19,24 +19,21 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 import gen_jax
 from experiments import dcgan, ddgan, ddpm, gmm, vae, vqvae
-from experiments.launch import Experiment, launch
+from experiments.launch import ENDLESS, launch, small_preset
 from experiments.trilemma_report import write_html, write_picture
-from gen_jax import data, distributions, evaluate, ruler
+from gen_jax import data, evaluate, ruler
 from gen_jax.evaluate.card import to_dict
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError
 from gen_jax.train.checkpoint import write_atomically
 
-ENDLESS = 10**9  # steps: the clock ends the run
 CODEC_SHARE = 0.5  # of the time, for models whose codec is trained before its prior
-SMALL_SIDE = 16  # images below this side take an experiment's `digits` preset, where it has one
 
 
 class Contestant(NamedTuple):
@@ -126,17 +123,11 @@ def main(settings: Settings) -> None:
     print(f"report: {directory / 'report.html'}")
 
 
-def preset(contestant: Contestant, side: int) -> Experiment:
-    """The experiment's settings for images of this side."""
-    presets: Mapping[str, Experiment] = contestant.experiment.PRESETS
-    return presets["digits"] if side < SMALL_SIDE and "digits" in presets else presets["small"]
-
-
 def train(
     contestant: Contestant, source: data.Source, *, seconds: float, seed: int, directory: Path
 ) -> tuple[Run, float, float]:
     """A run of so many seconds, with the seconds that it trained and those that it compiled."""
-    experiment = preset(contestant, source.shape[0])
+    experiment = small_preset(contestant.experiment, source.shape[0])
     training = replace(experiment.training, steps=ENDLESS, seconds=seconds, seed=seed, checkpoint_every=ENDLESS)
     batch = min(training.batch_size, source.size)
     training = replace(training, batch_size=batch, log_every=1 if not batch or batch == source.size else 20)
@@ -269,10 +260,7 @@ def _bits_per_dim(run: Run, settings: Settings, bench: Bench) -> tuple[float | N
     kind = getattr(run.model, "log_prob_kind", None)
     if kind not in ("exact", "lower bound"):  # none, or of other data than 8-bit images
         return None, kind
-    indices = np.arange(min(settings.likelihood_images, bench.test.size))
-    labels = bench.test.label(indices) if bench.test.classes else None
-    nats = run.log_prob(0, bench.test.image(indices), labels)
-    return float(distributions.bits_per_dim(jnp.asarray(nats.mean()), run.model.shape)), kind
+    return float(ruler.bits_per_dim(run, bench.test, settings.likelihood_images).mean()), kind
 
 
 def _report(

@@ -12,7 +12,7 @@ bits/dim.
 from dataclasses import dataclass
 from typing import Annotated
 
-from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch, train_as
+from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train_as
 from gen_jax import Adam, Training
 from gen_jax.models import vdm
 
@@ -23,7 +23,7 @@ class Settings:
 
     place: FlatPlace = Place(workdir="runs/vdm")
     model: Annotated[vdm.VDMConfig, Flat] = vdm.SMALL
-    training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=64, checkpoint_every=1000, ema_ramp=0.2)
+    training: Annotated[Training, Flat] = SMALL_TRAINING
     optimizer: FlatAdam = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=300.0)
     schedule_optimizer: Adam = Adam(learning_rate=1e-3)
     """Of the schedule's interior, where it is learned."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from gen_jax import data, evaluate
+from gen_jax import data, distributions, evaluate
 from gen_jax.evaluate import Card, FeatureNetwork, Figure, ImageSet, Provenance, Settings, Statistics
 from gen_jax.evaluate.features import weights_hash
 from gen_jax.evaluate.images import Batch
@@ -72,6 +73,14 @@ def provenance(run: Run, *, weights: str, seed: int) -> Provenance:
         guidance=None if guidance == 1.0 else guidance,
         seeds=(seed,),
     )
+
+
+def bits_per_dim(run: Run, held_out: data.Source, limit: int, *, seed: int = 0) -> np.ndarray:
+    """Bits/dim of each of a source's first ``limit`` images, ``[N]``, of the kind that ``run.log_prob_kind`` says."""
+    indices = np.arange(min(limit, held_out.size))
+    labels = held_out.label(indices) if held_out.classes else None
+    nats = run.log_prob(seed, held_out.image(indices), labels)
+    return np.asarray(distributions.bits_per_dim(jnp.asarray(nats), run.model.shape))
 
 
 def measure_run(

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments import trilemma
+from experiments.launch import small_preset
 from gen_jax.settings import ConfigError
 
 FIELDS = {
@@ -63,7 +64,7 @@ def test_settings_that_make_no_sense_are_refused():
 @pytest.mark.parametrize("side", [8, 28])
 def test_every_contestant_has_a_preset_for_the_side(side):
     for contestant in trilemma.CONTESTANTS:
-        settings = trilemma.preset(contestant, side)
+        settings = small_preset(contestant.experiment, side)
         model = settings.model.build((side, side, 1), 10)
         assert model.shape == (side, side, 1)
         assert np.prod(model.network_evaluations) >= 1
