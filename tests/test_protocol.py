@@ -214,9 +214,7 @@ def test_samples_are_of_their_field_and_independent_of_their_batch_mates(name):
     g = game(name)
     state = g.state()
     sample = jax.jit(g.model.sample, static_argnums=3)
-    eight, four = (
-        np.asarray(sample(state.params, state.buffers, jax.random.key(2), n, **told(g, n))) for n in (8, 4)
-    )
+    eight, four = (np.asarray(sample(state.params, state.buffers, jax.random.key(2), n, **told(g, n))) for n in (8, 4))
     field = g.fields[g.model.makes]
     assert eight.shape == (8, *field.shape) and eight.dtype == field.kind.seen
     assert np.isfinite(eight).all() and np.abs(eight).max() <= field.kind.limit + 1e-6
