@@ -20,12 +20,12 @@ from jax.sharding import Mesh
 
 from gen_jax import data
 from gen_jax.models import Configuration
+from gen_jax.pictures import image_grid
 from gen_jax.protocol import Batch, Buffers, Model, Params, State, players
 from gen_jax.settings import ConfigError, claimed, configuration_from, describe, read_settings
 from gen_jax.train import checkpoint, loop, shard
 from gen_jax.train.loop import Result, Training
 from gen_jax.train.optimizers import Adam, Optimizer
-from gen_jax.train.report import image_grid
 from gen_jax.train.step import init_state
 
 Images: TypeAlias = np.ndarray | str | data.Source
