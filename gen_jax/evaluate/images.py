@@ -107,6 +107,8 @@ def _others(array: np.ndarray, length: np.ndarray | None, name: str) -> ExampleS
     assert field is not None
     if field.kind is REAL and not np.isfinite(array).all():
         raise DataError(f"{name}: it holds values that are not finite: clean them first")
+    if field.kind is SYMBOL and length is None and array.min() < 0:
+        raise DataError(f"{name}: symbols should be 0 or more, got negative ones; renumber them, or give their lengths")
     return from_array(array.astype(field.kind.stored, copy=False), field, length=length, name=name)
 
 
