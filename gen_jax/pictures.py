@@ -69,9 +69,7 @@ def picture(
         return symbol_rows(samples, size=field.size, length=length, letters=words)
     if field.kind is COUNT:
         return word_bars(bags_of_words(field, samples, length=length), words=words)
-    raise ValueError(
-        f"expected a field that can be drawn, got {field.kind.name} {list(field.shape)}; draw a part of it"
-    )
+    raise ValueError(f"expected a field that is drawn, got {field.kind.name} {list(field.shape)}; draw a part of it")
 
 
 # Images and videos
@@ -300,7 +298,7 @@ def word_bars(weights: np.ndarray, *, words: Sequence[str] | None = None) -> Ima
     for index, (axis, share) in enumerate(zip(axes, shares)):
         _plain(axis)
         order = np.argsort(-share, kind="stable")[:top]
-        axis.barh(np.arange(top), share[order], color=colour(index), height=0.75)
+        axis.barh(np.arange(top), share[order], color=_FIRST[index % len(_FIRST)], height=0.75)
         found = [_short(names[i]) if share[i] > 0 else "" for i in order]
         axis.set_yticks(np.arange(top), found, fontsize=9, color=_INK)
         axis.set_ylim(top - 0.4, -0.6)
@@ -333,9 +331,8 @@ def colour(index: int) -> str:
     """The colour ``#rrggbb`` of a symbol or a channel; all are different, and always the same."""
     if index < len(_FIRST):
         return _FIRST[index]
-    hue = index * 0.618034 % 1.0  # the golden section, so that neighbours are far apart
-    lightness = (0.42, 0.58, 0.72)[index % 3]
-    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.55)
+    hue = (index * 0.618034 + 0.877) % 1.0  # steps of the golden section; the other numbers keep the first 27 apart
+    red, green, blue = colorsys.hls_to_rgb(hue, (0.54, 0.76, 0.28)[index % 3], (0.87, 0.72)[index % 2])
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
 
 

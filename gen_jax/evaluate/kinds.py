@@ -30,14 +30,14 @@ written in two ways has the same features, to the last bit.
 What is behind the length of a padded example is not seen: frames, symbols and words do not count, and numbers are 0.
 """
 
-import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.evaluate.features import FeatureNetwork, load_feature_network, weights_hash
+from gen_jax.evaluate.features import Compute, FeatureNetwork, load_feature_network, weights_hash
 from gen_jax.fields import COUNT, PIXELS, REAL, SYMBOL, Field
 from gen_jax.protocol import Tree
 
@@ -59,10 +59,10 @@ def features_of(field: Field, name: str = "", classes: int = 0) -> FeatureNetwor
       ValueError: of a field that nothing measures.
     """
     rank = len(field.shape)
-    if field.kind is PIXELS and rank == 3:
-        return load_feature_network(name, field.shape, classes)  # type: ignore[arg-type]
-    if field.kind is PIXELS and rank == 4:
-        return frame_features(load_feature_network(name, field.shape[1:], classes), field.shape[0])  # type: ignore
+    if field.kind is PIXELS and rank in (3, 4):
+        height, width, channels = field.shape[-3:]
+        images = load_feature_network(name, (height, width, channels), classes)
+        return images if rank == 3 else frame_features(images, field.shape[0])
     if field.kind is REAL:
         return identity(field.shape)
     if field.kind is SYMBOL and rank == 1:
@@ -93,13 +93,14 @@ def frame_features(images: FeatureNetwork, frames: int = 1) -> FeatureNetwork:
 def identity(shape: tuple[int, ...]) -> FeatureNetwork:
     """The numbers themselves, of examples of this shape."""
     weights = {"shape": np.array(shape, np.int32)}
-    return _described("identity", weights, (Field(tuple(shape), REAL),), _flat, _real)
+    takes = (Field(tuple(shape), REAL),)
+    return FeatureNetwork("identity", weights_hash(weights, {}), takes, False, _flat, weights, prepare=_real)
 
 
 def pair_frequencies(size: int) -> FeatureNetwork:
     """(2) over an alphabet of so many symbols: ``size + size^2`` features, or by (4) twice 256."""
     _check_size(size, "an alphabet")
-    takes = (Field((0,), SYMBOL, size),)
+    takes = Field((0,), SYMBOL, size)
     if size <= LARGEST_ALPHABET:
         weights = {"size": np.array(size, np.int32)}
         return _counting("pairs", weights, takes, functools.partial(_counted_pairs, size), _tokens)
@@ -134,17 +135,16 @@ def word_frequencies(field: Field) -> FeatureNetwork:
     _check_size(size, "a vocabulary")
     if size <= LARGEST_VOCABULARY:
         weights = {"size": np.array(size, np.int32)}
-        return _counting("words", weights, (takes,), functools.partial(_counted_words, size), prepare)
+        return _counting("words", weights, takes, functools.partial(_counted_words, size), prepare)
     (signs,) = _signs(1, size)
-    return _counting(f"words-{WIDTH}", {"words": signs}, (takes,), _projected_words, prepare)
+    return _counting(f"words-{WIDTH}", {"words": signs}, takes, _projected_words, prepare)
 
 
-def _described(name, weights, takes, compute, prepare) -> FeatureNetwork:
-    return FeatureNetwork(name, weights_hash(weights, {}), takes, False, compute, weights, prepare=prepare)
-
-
-def _counting(name, weights, takes, compute, prepare) -> FeatureNetwork:
-    return dataclasses.replace(_described(name, weights, takes, compute, prepare), resize="frequencies")
+def _counting(
+    name: str, weights: Tree, takes: Field, compute: Compute, prepare: Callable[..., tuple[jax.Array, jax.Array]]
+) -> FeatureNetwork:
+    digest = weights_hash(weights, {})
+    return FeatureNetwork(name, digest, (takes,), False, compute, weights, resize="frequencies", prepare=prepare)
 
 
 def _check_size(size: int, of_what: str) -> None:
@@ -188,7 +188,7 @@ def _real(x: jax.Array, length: jax.Array | None = None) -> jax.Array:
     return jnp.where(within.reshape(within.shape + (1,) * (x.ndim - 2)) > 0, x, 0.0)
 
 
-def _frames(prepare, x: jax.Array, length: jax.Array | None = None) -> tuple[Tree, jax.Array]:
+def _frames(prepare: Callable[..., Tree], x: jax.Array, length: jax.Array | None = None) -> tuple[Tree, jax.Array]:
     return prepare(x.reshape(-1, *x.shape[2:])), _within(x, length)
 
 
@@ -199,7 +199,7 @@ def _flat(weights: Tree, x: jax.Array) -> tuple[jax.Array, None]:
     return x.reshape(len(x), -1), None
 
 
-def _over_time(compute, weights: Tree, prepared: tuple[Tree, jax.Array]) -> tuple[jax.Array, None]:
+def _over_time(compute: Compute, weights: Tree, prepared: tuple[Tree, jax.Array]) -> tuple[jax.Array, None]:
     """(1)."""
     frames, within = prepared
     features, _ = compute(weights, frames)
