@@ -32,6 +32,7 @@ What is behind the length of a padded example is not seen: frames, symbols and w
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,13 +121,13 @@ def word_frequencies(field: Field) -> FeatureNetwork:
     Raises:
       ValueError: if it is none of these.
     """
-    form = (field.kind.name, len(field.shape), field.shape[-1:] == (2,))
-    if form[:2] == (SYMBOL.name, 1):
-        takes, prepare, size = Field((0,), SYMBOL, field.size), _tokens, field.size
-    elif form == (COUNT.name, 2, True):
-        takes, prepare, size = Field((0, 2), COUNT, field.size), _pairs, field.size
-    elif form[:2] == (COUNT.name, 1):
-        takes, prepare, size = Field(field.shape, COUNT, field.shape[0]), _counts, field.shape[0]
+    size, rank = field.size, len(field.shape)
+    if field.kind is COUNT and rank == 1:
+        return _counts_of_words(field)
+    if field.kind is SYMBOL and rank == 1:
+        takes, prepare = Field((0,), SYMBOL, size), _tokens
+    elif field.kind is COUNT and field.shape[1:] == (2,):
+        takes, prepare = Field((0, 2), COUNT, size), _pairs
     else:
         raise ValueError(
             "expected words as symbol [T], or as count [P, 2] or [V], got"
@@ -140,9 +141,14 @@ def word_frequencies(field: Field) -> FeatureNetwork:
     return _counting(f"words-{WIDTH}", {"words": signs}, takes, _projected_words, prepare)
 
 
-def _counting(
-    name: str, weights: Tree, takes: Field, compute: Compute, prepare: Callable[..., tuple[jax.Array, jax.Array]]
-) -> FeatureNetwork:
+def _counts_of_words(field: Field) -> FeatureNetwork:
+    """:func:`word_frequencies` of the counts of all words: the same sums, as one product."""
+    like = word_frequencies(Field((0,), SYMBOL, field.shape[0]))
+    compute = _shares if field.shape[0] <= LARGEST_VOCABULARY else _projected_shares
+    return _counting(like.name, like.weights, Field(field.shape, COUNT), compute, _counts)
+
+
+def _counting(name: str, weights: Tree, takes: Field, compute: Compute, prepare: Callable[..., Any]) -> FeatureNetwork:
     digest = weights_hash(weights, {})
     return FeatureNetwork(name, digest, (takes,), False, compute, weights, resize="frequencies", prepare=prepare)
 
@@ -159,7 +165,7 @@ def _signs(tables: int, size: int) -> np.ndarray:
     return bits.reshape(tables, size, WIDTH).astype(np.int8) * 2 - 1
 
 
-# From what is stored to what is summed: places and how often each counts, both [B, P].
+# From what is stored to what is summed: places and how often each counts, both [B, P], or how often all do, [B, V].
 
 
 def _within(x: jax.Array, length: jax.Array | None) -> jax.Array:
@@ -177,8 +183,8 @@ def _pairs(x: jax.Array, length: jax.Array | None = None) -> tuple[jax.Array, ja
     return x[..., 0], x[..., 1] * _within(x, length)
 
 
-def _counts(x: jax.Array, length: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    return jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape), x * _within(x, length)
+def _counts(x: jax.Array, length: jax.Array | None = None) -> jax.Array:
+    return x * _within(x, length)
 
 
 def _real(x: jax.Array, length: jax.Array | None = None) -> jax.Array:
@@ -234,6 +240,17 @@ def _projected_words(weights: Tree, prepared: tuple[jax.Array, jax.Array]) -> tu
     """(4) of (3)."""
     index, count = prepared
     return _projected([weights["words"]], [index], count), None
+
+
+def _shares(weights: Tree, count: jax.Array) -> tuple[jax.Array, None]:
+    """(3)."""
+    return count / _total(count), None
+
+
+def _projected_shares(weights: Tree, count: jax.Array) -> tuple[jax.Array, None]:
+    """(4) of (3)."""
+    sums = jnp.matmul(count, weights["words"].astype(jnp.float32), precision="highest")
+    return sums / (_total(count) * np.sqrt(WIDTH)), None
 
 
 def _counted(size: int, index: jax.Array, count: jax.Array) -> jax.Array:
