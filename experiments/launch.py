@@ -97,9 +97,7 @@ class Staged(Settings[Model, Optimizers]):
     """Share of a budget in seconds that the codec has."""
 
 
-def launch(
-    presets: Mapping[str, Any], *, name: str, doc: str | None, main: Callable[[Any], Any] | None = None
-) -> None:
+def launch(presets: Mapping[str, Any], *, name: str, doc: str | None, main: Callable[[Any], Any] | None = None) -> None:
     """Parses the command line, runs ``main``, by default :func:`train`, and exits with its status."""
 
     def run() -> None:

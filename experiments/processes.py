@@ -25,11 +25,11 @@ from experiments.launch import ENDLESS, launch, small_preset
 from experiments.samplers import METRICS, SAMPLERS, continuous, draw
 from gen_jax import data, evaluate, ruler
 from gen_jax.models.diffusion import Sampler
+from gen_jax.pictures import image_grid
 from gen_jax.protocol import Model
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError
 from gen_jax.train.checkpoint import write_atomically
-from gen_jax.train.report import image_grid
 
 matplotlib.use("agg")
 

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gen_jax.train.report import image_grid
+from gen_jax.pictures import image_grid
 
 Report = Mapping[str, Any]
 INK, GRID = "#1f2933", "#d9dee3"

@@ -69,9 +69,9 @@ class Info:
 
 def sample(directory: Path, settings: Sample) -> None:
     """Writes ``settings.out``."""
+    from gen_jax.pictures import image_grid
     from gen_jax.run import load
     from gen_jax.settings import ConfigError
-    from gen_jax.train.report import image_grid
 
     out = Path(settings.out)
     folder = settings.out.endswith("/")

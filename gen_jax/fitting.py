@@ -26,7 +26,6 @@ from gen_jax.settings import ConfigError, claimed, describe, read_settings
 from gen_jax.train import loop, shard
 from gen_jax.train.loop import BeginError, Training
 from gen_jax.train.optimizers import RECIPES, Adam, Optimizer, Recipe, learning_rate
-from gen_jax.train.report import image_grid
 
 Examples: TypeAlias = np.ndarray | str | Path | data.Source | Mapping[str, Any]
 """Images, the name or path of a data set, a source, or arrays by field."""
@@ -282,8 +281,8 @@ def _draw(run: Run, sources: Sequence[data.Source], path: Path) -> None:
         for source in sources:
             first = source.read(np.arange(_GRID) % source.size)
             given |= {name: first[name] for name in run.model.given if name in first}
-    samples = run.sample(key, _GRID, **given)
+    picture = run.picture(key, _GRID, **given)
     if jax.process_index() == 0:
         folder = path / "samples"
         folder.mkdir(exist_ok=True)
-        image_grid(samples).save(folder / f"{run.step:08d}.png")
+        picture.save(folder / f"{run.step:08d}.png")

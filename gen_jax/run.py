@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,14 @@ import numpy as np
 
 from gen_jax import data
 from gen_jax import fields as kinds
-from gen_jax.fields import SYMBOL, Field, Fields
+from gen_jax.fields import COUNT, SYMBOL, Field, Fields
 from gen_jax.protocol import Batch, Buffers, Configuration, Model, Params
 from gen_jax.settings import configuration_from, read_settings
 from gen_jax.train import checkpoint, shard
 from gen_jax.train.loop import Result
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _DRAWN = 2**32 - 1  # keys of what is drawn for samples count down from here, those of the samples up from 0
 
@@ -103,6 +106,20 @@ class Run:
         elif missing:
             told |= self._examples(missing, _uniform(jax.random.fold_in(key, _DRAWN), n))
         return {name: told[name] for name in self.model.given}
+
+    def picture(self, key: jax.Array | int = 0, n: int = 64, **given: Any) -> "Image.Image":
+        """A picture of the samples that :meth:`sample` draws, of their kind; see :mod:`gen_jax.pictures`."""
+        from gen_jax import pictures
+
+        told, field = self.conditions(key, n, **given), self.makes
+        samples, length = self.sample(key, n, **told), told.get("length")
+        words = self.settings["data"]["names"].get(self.model.makes)
+        if "count" in self.fields and field.kind is SYMBOL:  # words in no order: once each, as far as a document goes
+            there = np.arange(field.shape[0]) < (np.full(n, field.shape[0]) if length is None else length)[:, None]
+            samples = np.stack([samples, there.astype(samples.dtype)], axis=-1)
+            field, length = Field((*field.shape, 2), COUNT, field.size), None
+        length = None if length is None or not field.shape else np.minimum(length, field.shape[0])
+        return pictures.picture(field, samples, length=length, words=words)
 
     def log_prob(
         self, key: jax.Array | int, examples: Mapping[str, Any] | np.ndarray, *, batch_size: int = 100, **given: Any

@@ -67,7 +67,7 @@ def test_statistics_stand_for_their_images(sets, capsys, tmp_path):
     mean, whole = tmp_path / "mean.safetensors", tmp_path / "whole.safetensors"
     assert run(["digits:test", "--save-statistics", mean, "--metrics", "fid,is"], capsys)[0] == 0
     status, text, _ = run(["digits:test", "--save-statistics", whole, "--keep-features"], capsys)
-    assert status == 0 and "300 images of digits test" in text
+    assert status == 0 and "300 examples of digits test" in text
     assert mean.stat().st_size < whole.stat().st_size
     expected = run([sets / "a.npy", "digits:test", "--metrics", "fid,is"], capsys)[1]
     for reference in (mean, whole):

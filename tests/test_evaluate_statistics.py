@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from gen_jax import data, evaluate
-from gen_jax.evaluate.images import Batch, ImageSet
+from gen_jax.evaluate.sets import Batch
+from gen_jax.fields import PIXELS, Field
 
 METRICS = ("fid", "prdc", "is", "kid")
 SETTINGS = evaluate.Settings(splits=3, subsets=5, subset_size=40)
@@ -119,7 +120,9 @@ def test_a_large_set_in_constant_memory(net, monkeypatch):
                 yield Batch(np.arange(start, start + count), pictures(count, seed=start))
 
         tracemalloc.start()
-        evaluate.summarise(ImageSet("made", "", n, 1, batches), net, keep=False, batch_size=64)
+        evaluate.summarise(
+            evaluate.ExampleSet("made", "", n, Field((8, 8, 1), PIXELS), batches), net, keep=False, batch_size=64
+        )
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
@@ -175,7 +178,7 @@ def saved(folder, image, name="a.png", **options):
 def read(folder):
     found = evaluate.from_folder(folder)
     (batch,) = found.batches(10)
-    return found, batch.images
+    return found, batch.examples
 
 
 GREY, COLOUR = pictures(1, (6, 10, 1))[0], pictures(1, (6, 10, 3))[0]  # neither square nor divisible by four
@@ -208,8 +211,8 @@ def test_grey_beside_colour_becomes_colour_and_sizes_may_differ(tmp_path):
     saved(tmp_path / "x", Image.fromarray(COLOUR), "b.png")
     saved(tmp_path / "x", Image.fromarray(COLOUR[:4]), "c.png")
     found = evaluate.from_folder(tmp_path / "x")
-    batches = {tuple(batch.indices): batch.images for batch in found.batches(10)}
-    assert found.channels == 3 and set(batches) == {(0, 1), (2,)}
+    batches = {tuple(batch.indices): batch.examples for batch in found.batches(10)}
+    assert found.field.shape[2] == 3 and set(batches) == {(0, 1), (2,)}
     assert (batches[0, 1][0] == GREY).all() and (batches[2,][0] == COLOUR[:4]).all()
 
 
@@ -245,7 +248,7 @@ def test_files_that_are_refused_by_name(tmp_path):
 def test_arrays_that_are_refused(tmp_path, array, message):
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(data.DataError, match=message) as error:
-        evaluate.open_images(tmp_path / "x.npy")
+        evaluate.open_examples(tmp_path / "x.npy")
     assert "x.npy" in str(error.value) and "\n" not in str(error.value)
 
 

@@ -1,13 +1,16 @@
-"""Measures one set of images against another: FID and all the rest.
+"""Measures one set of examples against another: FID and all the rest.
 
     python -m gen_jax.evaluate samples/ cifar10:train --metrics fid,kid,prdc,is
     python -m gen_jax.evaluate runs/ddpm fashion_mnist:train --number 10000
     python -m gen_jax.evaluate samples.npy reference.safetensors --out cards.json
     python -m gen_jax.evaluate cifar10:train --save-statistics reference.safetensors
 
-A, the generated images, and B, the reference, are each a folder of images, an .npy or .npz file, a data set with a
+A, the generated examples, and B, the reference, are each a folder of images, an .npy or .npz file, a data set with a
 split (NAME:SPLIT, by default train), the directory of a finished run, which is sampled as it is measured, or statistics
 that --save-statistics wrote. Every number is printed with what it depends on.
+
+A file holds uint8 images [N, H, W, C] or videos [N, T, H, W, C], floats [N, D] or [N, T, D], or integers [N, T], which
+are symbols; an .npz file may hold their lengths [N] beside them, as 'length'.
 """
 
 import json
@@ -17,10 +20,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gen_jax import cli, data, evaluate, ruler
-from gen_jax.evaluate import FeatureNetwork, Provenance, Statistics
+from gen_jax.evaluate import ExampleSet, FeatureNetwork, Provenance, Statistics
 from gen_jax.evaluate.card import to_dict
+from gen_jax.fields import PIXELS
 from gen_jax.nn.inception import WIDTHS
 from gen_jax.run import load
 
@@ -32,17 +37,18 @@ class Command:
     """What to measure, and how."""
 
     metrics: str = "fid,kid,prdc"
-    """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, separated by commas."""
+    """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, and against the data ring or grid modes, separated
+    by commas."""
     features: str = "auto"
     """Network: inception (or inception-64, -192, -768: its earlier features), digits, fashion, random, or a file of
     experiments.feature_network; auto takes that of saved statistics, or the one that comes with the reference's data
-    set, else inception."""
+    set, else inception. What is no image has its own features, and videos those of this network's, frame by frame."""
     inception_weights: str = ""
     """File with Inception's weights (.pth or .safetensors); empty: $GEN_JAX_INCEPTION, the cache, or a download."""
     number: int = 0
-    """Images of A, where it is a run or a data set; 0: of a run as many as B has, of a data set all."""
+    """Examples of A, where it is a run or a data set; 0: of a run as many as B has, of a data set all."""
     reference_number: int = 0
-    """Images of B, in the same way."""
+    """Examples of B, in the same way."""
     seed: int = 0
     """Seed of what is drawn from a run."""
     raw: bool = False
@@ -56,15 +62,15 @@ class Command:
     subsets: int = 100
     """Random subsets that a kernel distance is the mean over."""
     subset_size: int = 1000
-    """Images in each, from either side."""
+    """Examples in each, from either side."""
     intervals: int = 0
     """Half-samples that 95 % intervals are made from; 0 makes none."""
     batch_size: int = 0
-    """Images at a time; 0: the network's own."""
+    """Examples at a time; 0: the network's own."""
     save_statistics: str = ""
     """Write the statistics of A to this .safetensors file; B may then be left out."""
     keep_features: bool = False
-    """Keep features in that file, 8 KB an image; without, it serves fid and is alone."""
+    """Keep features in that file, 8 KB an image in Inception's; without, it serves fid and is alone."""
     out: str = ""
     """Write the cards to this .json file."""
     json: bool = False
@@ -80,24 +86,36 @@ def measure(sides: Sequence[str], command: Command) -> None:
     kept = bool(command.intervals) or any(name not in evaluate.STREAMING for name in metrics)
     with _shown() as reader:
         reading = _Reading(command, reader, keep=kept)
-        if len(sides) == 1:
-            generated, _ = reading.side(sides[0], reading.network(sides[0]), command.number)
-            evaluate.save_statistics(command.save_statistics, generated)
-            print(f"{generated.n:,} images of {generated.name} {generated.split}: {command.save_statistics}")
-            return
-        network = reading.network(sides[1])
-        reference, _ = reading.side(sides[1], network, command.reference_number)
-        generated, origin = reading.side(sides[0], network, command.number, like=reference.n)
+        theirs = reading.open(sides[-1], command.reference_number if len(sides) == 2 else command.number)
+        ours = reading.open(sides[0], command.number, like=theirs.size) if len(sides) == 2 else theirs
+        network = reading.network(theirs, ours)
+        reference = reading.statistics(theirs, network)
+        generated = reading.statistics(ours, network) if len(sides) == 2 else reference
     if command.save_statistics:
         evaluate.save_statistics(command.save_statistics, generated)
+    if len(sides) == 1:
+        print(f"{generated.n:,} examples of {generated.name} {generated.split}: {command.save_statistics}")
+        return
     found = evaluate.measure(
         generated, reference, metrics, settings=settings, replicates=command.intervals, seed=command.seed
     )
-    cards = evaluate.cards(found, generated, reference, provenance=origin, devices=ruler.devices())
+    cards = evaluate.cards(found, generated, reference, provenance=ours.origin, devices=ruler.devices())
     written = json.dumps([to_dict(card) for card in cards], indent=1)
     if command.out:
         Path(command.out).write_text(written + "\n")
     print(written if command.json else "\n".join(map(str, cards)))
+
+
+class _Side(NamedTuple):
+    """A or B as it was written: a set that is still to be read, or statistics."""
+
+    examples: ExampleSet | Statistics
+    origin: Provenance = Provenance()
+
+    @property
+    def size(self) -> int:
+        """How many examples there are."""
+        return self.examples.size if isinstance(self.examples, ExampleSet) else self.examples.n
 
 
 class _Reading:
@@ -106,49 +124,57 @@ class _Reading:
     def __init__(self, command: Command, advance: Callable[[str, int], Callable[[int], None]], *, keep: bool):
         self.command, self.advance, self.keep = command, advance, keep
 
-    def network(self, reference: str) -> FeatureNetwork:
-        """The feature network, given what is measured against."""
-        name = self.command.features
+    def open(self, text: str, number: int, *, like: int = 50_000) -> _Side:
+        """A or B, and what is known of the model behind it."""
+        if text.endswith(".safetensors"):
+            return _Side(evaluate.load_statistics(text))
+        if (Path(text) / "config.json").is_file():
+            run = load(text, raw=self.command.raw)
+            examples = ruler.samples(run, number or like, seed=self.command.seed)
+            weights = "raw" if self.command.raw else "EMA"
+            return _Side(examples, ruler.provenance(run, weights=weights, seed=self.command.seed))
+        source = self._source(text)
+        if source is None:
+            return _Side(evaluate.open_examples(text))
+        return _Side(evaluate.from_source(source, _measured(source), limit=number or None))
+
+    def network(self, reference: _Side, generated: _Side) -> FeatureNetwork | None:
+        """The features that both are measured in: those of the reference; None, where both are measured already."""
+        known, name = reference.examples, self.command.features
+        example = next((s.examples for s in (reference, generated) if isinstance(s.examples, ExampleSet)), None)
+        if example is None:
+            return None
+        field = example.field
+        if field.kind is not PIXELS:
+            return evaluate.features_of(field)
         if name == "auto":
-            saved = evaluate.load_statistics(reference).network if reference.endswith(".safetensors") else ""
-            source = None if saved else self._source(reference)
-            if source is not None:
-                own = evaluate.load_feature_network(source.name, source.shape, source.classes)
-                saved = own.name if own.name != "random" else ""
-            name = saved or "inception"
+            own = known.network if isinstance(known, Statistics) else evaluate.features_of(field, known.name).name
+            name = own.removesuffix("-frames")
+            name = "inception" if name == "random" and known is example else name
+        images = self._images(name, field.shape[-1])
+        return images if len(field.shape) == 3 else evaluate.frame_features(images, field.shape[0])
+
+    def statistics(self, side: _Side, network: FeatureNetwork | None) -> Statistics:
+        """Those of A or B."""
+        if isinstance(side.examples, Statistics) or network is None:
+            return side.examples  # type: ignore[return-value]
+        return evaluate.summarise(
+            side.examples,
+            network,
+            keep=self.keep or self.command.keep_features,
+            splits=self.command.splits,
+            batch_size=self.command.batch_size or None,
+            advance=self.advance(side.examples.name, side.examples.size),
+        )
+
+    def _images(self, name: str, channels: int) -> FeatureNetwork:
         kind, *rest = name.split("-")
         if kind == "inception":  # "inception-ca1a-768" are features of 768 in weights of one's own
             tap = next((part for part in reversed(rest) if part in WIDTHS), "2048")
             return evaluate.load_inception(self.command.inception_weights or None).feature_network(tap)
         if name.endswith(".safetensors"):
             return evaluate.read_feature_network(name, Path(name).stem)
-        return evaluate.named_feature_network(name, channels=self._channels(reference))
-
-    def side(
-        self, text: str, network: FeatureNetwork, number: int, *, like: int = 50_000
-    ) -> tuple[Statistics, Provenance]:
-        """Statistics of A or B, and what is known of the model behind it."""
-        if text.endswith(".safetensors"):
-            return evaluate.load_statistics(text), evaluate.Provenance()
-        origin = evaluate.Provenance()
-        if (Path(text) / "config.json").is_file():
-            run = load(text, raw=self.command.raw)
-            images = ruler.samples(run, number or like, seed=self.command.seed)
-            origin = ruler.provenance(run, weights="raw" if self.command.raw else "EMA", seed=self.command.seed)
-        else:
-            source = self._source(text)
-            images = (
-                evaluate.open_images(text) if source is None else evaluate.from_source(source, limit=number or None)
-            )
-        found = evaluate.summarise(
-            images,
-            network,
-            keep=self.keep or self.command.keep_features,
-            splits=self.command.splits,
-            batch_size=self.command.batch_size or None,
-            advance=self.advance(images.name, images.size),
-        )
-        return found, origin
+        return evaluate.named_feature_network(name, channels=channels)
 
     def _source(self, text: str) -> data.Source | None:
         """The data set of a name and split; None, if there is a file or folder of this name."""
@@ -158,12 +184,11 @@ class _Reading:
         name, _, split = text.partition(":")
         return data.load(name, split=split or "train")
 
-    def _channels(self, text: str) -> int:
-        if text.endswith(".safetensors"):
-            shape = evaluate.load_statistics(text).shape
-            return shape[2] if shape else 3
-        source = self._source(text)
-        return evaluate.open_images(text).channels if source is None else source.shape[2]
+
+def _measured(source: data.Source) -> str:
+    """The field that is measured of a data set: its images, or the first that is neither label nor length."""
+    fields = [name for name in source.fields if name not in ("label", "length")]
+    return "image" if "image" in fields else fields[0]
 
 
 def _metrics(command: Command) -> list[str]:

@@ -1,4 +1,4 @@
-"""Intervals: how much a figure would move with other images of the same laws.
+"""Intervals: how much a figure would move with other examples of the same laws.
 
 Politis and Romano 1994 (subsampling); Shao and Wu 1989 (the delete-half jackknife). A figure is computed again and
 again on a random half of each set, drawn without replacement. For a mean of n values the variance over such halves is
@@ -6,8 +6,8 @@ again on a random half of each set, drawn without replacement. For a mean of n v
     (1 - (n / 2) / n) s^2 / (n / 2) = s^2 / n                                                             (1)
 
 which is that of the mean itself, and so to first order for any smooth figure. Drawn with replacement, as usual, a set
-would hold every image several times: to nearest neighbours these are at distance 0, to a kernel they are pairs, and to
-a covariance fewer examples, and the figures would be of something else. Half a set has a bias of its own, so that the
+would hold examples several times: to nearest neighbours these are at distance 0, to a kernel they are pairs, and to a
+covariance fewer examples, and the figures would be of something else. Half a set has a bias of its own, so that the
 interval lies about the figure of the whole sets, and only its width comes from the halves.
 
 Between two sets of one law a distance is of second order: it is as small as sampling makes it, halves make it twice as
@@ -28,18 +28,18 @@ def half_samples(
     """Every figure on ``replicates`` random halves, ``[replicates]`` by name.
 
     Args:
-      figures: of the generated and the reference images at some indices.
-      m: generated images.
-      n: reference images.
+      figures: of the generated and the reference examples at some indices.
+      m: generated examples.
+      n: reference examples.
       replicates: at least 2; a standard deviation from 20 is known to about a sixth, from 100 to a fourteenth.
       seed: of the draws.
 
     Raises:
-      ValueError: with fewer than 2 replicates, or 4 images on a side.
+      ValueError: with fewer than 2 replicates, or 4 examples on a side.
     """
     if replicates < 2 or min(m, n) < 4:
         raise ValueError(
-            f"an interval needs 2 replicates and 4 images on each side, got {replicates}, and {m} and {n} images"
+            f"an interval needs 2 replicates and 4 examples on each side, got {replicates}, and {m} and {n}"
         )
     generator = np.random.default_rng(seed)
     rows = []

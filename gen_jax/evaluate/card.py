@@ -32,23 +32,23 @@ class Card:
     settings: str = _protocol_field("")
     """What else defines the metric, such as ``k=3``."""
     generated_size: int = _protocol_field()
-    """Number of generated images."""
+    """Number of generated examples."""
     reference: str = _protocol_field()
     """Name of the reference data set."""
     reference_split: str = _protocol_field()
     reference_size: int = _protocol_field()
-    """Number of reference images."""
+    """Number of reference examples."""
     reference_fingerprint: str = _protocol_field()
-    """Of the reference images; see :mod:`gen_jax.evaluate.statistics`."""
+    """Of the reference examples; see :mod:`gen_jax.evaluate.statistics`."""
     feature_network: str = _protocol_field()
     feature_hash: str = _protocol_field()
     """First 16 hexadecimal digits of the SHA-256 of its weights."""
     resize: str = _protocol_field("none")
-    """How images were brought to the size that was measured."""
+    """How examples were brought to the size that was measured."""
     quantisation: str = _protocol_field("8 bits")
-    """What was done to the pixel values of the generated images before measuring."""
+    """What was done to the pixel values of the generated images before measuring; ``none`` of what has no pixels."""
     reference_quantisation: str = _protocol_field("8 bits")
-    """The same of the reference images."""
+    """The same of the reference."""
 
     value: float
     spread: float | None = None
@@ -66,7 +66,7 @@ class Card:
     sampling_steps: int | None = None
     """Steps of the sampler, where it has steps."""
     evaluations: int | None = None
-    """Network evaluations per image."""
+    """Network evaluations per example."""
     guidance: float | None = None
     """Weight of the guidance; None without."""
     seeds: tuple[int, ...] = ()
@@ -100,7 +100,7 @@ class Card:
         model = f"; {self.weights} weights{digest}; {sampler}{guidance}{seeds}" if self.weights != "none" else ""
         name = f" of {self.generated}" if self.generated else ""
         resize = "" if self.resize == "none" else f", {self.resize}"
-        quantisation = "" if self.quantisation == "8 bits" else f"; {self.quantisation}"
+        quantisation = "" if self.quantisation in ("8 bits", "none") else f"; {self.quantisation}"
         return (
             f"{self.metric}{settings} {self.value:.4g}{spread}{interval}: {self.generated_size:,}{name} generated"
             f" against {self.reference_size:,} of {self.reference} {self.reference_split}; features"

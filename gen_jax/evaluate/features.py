@@ -1,4 +1,6 @@
-"""Features of images: the ruler's networks, each known by its name and the hash of its weights.
+"""Features: the ruler's networks, each known by its name and the hash of its weights.
+
+Those of images are here, those of all other kinds in :mod:`gen_jax.evaluate.kinds`.
 
 The classifiers for digits and Fashion-MNIST were trained on those sets and come with the package. For any
 other data the same network with random weights from a fixed seed stands in, and is called ``random`` wherever
@@ -21,6 +23,7 @@ import safetensors
 import safetensors.numpy
 
 from gen_jax.data import prepare
+from gen_jax.fields import COUNT, PIXELS, REAL, SYMBOL, Field
 from gen_jax.nn.classifier import Classifier
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Network, Tree
@@ -32,19 +35,19 @@ _SHIPPED = {"digits": ("digits", (8, 8, 1), 10), "fashion_mnist": ("fashion", (2
 _RANDOM_SEED = 0
 
 
-Compute = Callable[[Tree, jax.Array], tuple[jax.Array, jax.Array | None]]
+Compute = Callable[[Tree, Any], tuple[jax.Array, jax.Array | None]]
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureNetwork:
-    """A network that measures images. Any will do: what it computes, its weights, and what it is called."""
+    """What measures examples. Anything will do: what it computes, its weights, and what it is called."""
 
     name: str
-    """``digits``, ``fashion``, ``random``, ``inception``, or a name of your own."""
+    """``digits``, ``fashion``, ``random``, ``inception``, ``identity``, ..., or a name of your own."""
     hash: str
     """First 16 hexadecimal digits of the SHA-256 of the weights."""
-    channels: tuple[int, ...]
-    """Of the images that it takes."""
+    takes: tuple[Field, ...]
+    """Examples of one of these fields, all of one kind and rank; a side of 0 may be anything."""
     has_probabilities: bool
     """Whether it was trained on classes."""
     compute: Compute = dataclasses.field(repr=False, compare=False)
@@ -53,32 +56,37 @@ class FeatureNetwork:
     """
     weights: Tree = dataclasses.field(repr=False, compare=False)
     resize: str = "none"
-    """How it brings images to the size that it sees."""
+    """How it brings examples to the size that it sees."""
     batch_size: int = 500
-    """Images at a time, where nothing else is asked for."""
-    prepare: Callable[[jax.Array], jax.Array] = dataclasses.field(
-        default=lambda images: images, repr=False, compare=False
-    )
-    """From uint8 ``[B, H, W, C]`` to what ``compute`` takes, in a program of its own: a network that resizes is
-    compiled once, and not again for every size of images.
+    """Examples at a time, where nothing else is asked for."""
+    prepare: Callable[..., Any] = dataclasses.field(default=lambda images: images, repr=False, compare=False)
+    """From examples ``[B, ...]`` as they are stored, and where they have lengths ``[B]`` from these too, to what
+    ``compute`` takes. It is a program of its own: a network that resizes is compiled once, and not again for every size
+    of images.
     """
     _copies: dict[Any, Tree] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def extract(self, images: np.ndarray, batch_size: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Features float32 ``[N, F]`` and class probabilities float32 ``[N, K]``, or None, of uint8 ``images``.
+    def extract(
+        self, examples: np.ndarray, batch_size: int | None = None, *, length: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Features float32 ``[N, F]`` and class probabilities float32 ``[N, K]``, or None.
 
         Args:
-          images: uint8 ``[N, H, W, C]``.
-          batch_size: images per call; the features do not depend on it beyond rounding.
+          examples: ``[N, ...]`` as their kind is stored, such as uint8 images ``[N, H, W, C]``.
+          batch_size: examples per call; the features do not depend on it beyond rounding.
+          length: integers ``[N]``, where only so much of each example is real.
         """
-        self.check(images)
+        self.check(examples, length)
         size = batch_size or self.batch_size
-        found = [self.begin(images[start : start + size], size) for start in range(0, len(images), size)]
+        parts = [slice(start, start + size) for start in range(0, len(examples), size)]
+        found = [self.begin(examples[part], size, None if length is None else length[part]) for part in parts]
         features, probabilities = zip(*(got() for got in found), strict=True)
         return np.concatenate(features), np.concatenate(probabilities) if self.has_probabilities else None
 
-    def begin(self, images: np.ndarray, size: int) -> Callable[[], tuple[np.ndarray, np.ndarray | None]]:
-        """Starts on at most ``size`` images, padded to that so that one program serves all batches, and split over
+    def begin(
+        self, examples: np.ndarray, size: int, length: np.ndarray | None = None
+    ) -> Callable[[], tuple[np.ndarray, np.ndarray | None]]:
+        """Starts on at most ``size`` examples, padded to that so that one program serves all batches, and split over
         this process's devices; what comes back waits for the features.
         """
         devices = tuple(jax.local_devices())
@@ -89,28 +97,81 @@ class FeatureNetwork:
         if devices not in self._copies:
             self._copies[devices] = jax.device_put(self.weights, everywhere)
         padded = -(-size // len(devices)) * len(devices)
-        whole = jax.device_put(np.pad(images, [(0, padded - len(images))] + [(0, 0)] * 3), parted)
-        features, probabilities = _compute(self.compute, self._copies[devices], _prepare(self.prepare, whole))
+        whole = [
+            jax.device_put(np.pad(x, [(0, padded - len(x))] + [(0, 0)] * (x.ndim - 1)), parted)
+            for x in (examples, length)
+            if x is not None
+        ]
+        features, probabilities = _compute(self.compute, self._copies[devices], _prepare(self.prepare, *whole))
 
         def result() -> tuple[np.ndarray, np.ndarray | None]:
-            kept = np.asarray(features)[: len(images)]
-            return kept, None if probabilities is None else np.asarray(probabilities)[: len(images)]
+            kept = np.asarray(features)[: len(examples)]
+            return kept, None if probabilities is None else np.asarray(probabilities)[: len(examples)]
 
         return result
 
-    def check(self, images: np.ndarray) -> None:
-        """A ValueError of one line if these are no images that the network takes."""
-        if images.dtype != np.uint8:
-            raise ValueError(f"features are of uint8 images, got {images.dtype}; use gen_jax.data.to_uint8")
-        if images.ndim != 4 or images.shape[3] not in self.channels or not len(images):
-            channels = " or ".join(map(str, self.channels))
+    def check(self, examples: np.ndarray, length: np.ndarray | None = None) -> None:
+        """A ValueError of one line if these are no examples that the network takes."""
+        field = self.takes[0]
+        what, stored = _noun(field), np.dtype(field.kind.stored)
+        if examples.dtype != stored:
+            use = "gen_jax.data.to_uint8" if field.kind is PIXELS else f"array.astype(np.{stored})"
+            raise ValueError(f"features are of {stored} {what}, got {examples.dtype}; use {use}")
+        fits = any(
+            len(f.shape) == examples.ndim - 1 and all(a in (0, b) for a, b in zip(f.shape, examples.shape[1:]))
+            for f in self.takes
+        )
+        if not fits or not len(examples):
             raise ValueError(
-                f"the feature network {self.name!r} takes images [N, H, W, {channels}], got {images.shape}"
+                f"the feature network {self.name!r} takes {what} {_written(self.takes)}, got {examples.shape}"
             )
+        if field.kind in (SYMBOL, COUNT):
+            _check_integers(self.name, field, examples, length)
 
 
-_prepare = jax.jit(lambda prepare, images: prepare(images), static_argnums=0)
-_compute = jax.jit(lambda compute, weights, images: compute(weights, images), static_argnums=0)
+_NOUNS = {REAL.name: "real numbers", SYMBOL.name: "symbols", COUNT.name: "word counts"}
+
+
+def _noun(field: Field) -> str:
+    return _NOUNS.get(field.kind.name) or ("videos" if len(field.shape) == 4 else "images")
+
+
+def _written(takes: tuple[Field, ...]) -> str:
+    """The shapes that are taken, such as ``[N, H, W, 1 or 3]``."""
+    rank = len(takes[0].shape)
+    letters = "THWC"[4 - rank :] if takes[0].kind is PIXELS else "TD"
+    sides = [dict.fromkeys(str(field.shape[i] or letters[i]) for field in takes) for i in range(rank)]
+    return f"[{', '.join(['N', *map(' or '.join, sides)])}]"
+
+
+def _check_integers(name: str, field: Field, examples: np.ndarray, length: np.ndarray | None) -> None:
+    """That all before the length are symbols or words of the size, and counts are not negative."""
+    real = np.ones(examples.shape[:2], bool) if length is None else np.arange(examples.shape[1]) < length[:, None]
+    found = examples[real]
+    symbols = counts = found[:0]
+    if field.kind is SYMBOL:
+        symbols = found
+    elif found.ndim == 1:
+        counts = found
+    else:  # words beside their counts
+        symbols, counts = found[found[:, 1] > 0, 0], found[:, 1]
+    if symbols.size and not 0 <= symbols.min() <= symbols.max() < field.size:
+        came = f"{symbols.min()}..{symbols.max()}"
+        raise ValueError(
+            f"the feature network {name!r} takes symbols of 0..{field.size - 1}, got {came}; look at the alphabet, and"
+            " give the lengths of what is padded"
+        )
+    if counts.size and counts.min() < 0:
+        raise ValueError(f"the feature network {name!r} takes counts of 0 or more, got {counts.min()}; look at them")
+
+
+_prepare = jax.jit(lambda prepare, *parts: prepare(*parts), static_argnums=0)
+_compute = jax.jit(lambda compute, weights, prepared: compute(weights, prepared), static_argnums=0)
+
+
+def image_fields(*channels: int) -> tuple[Field, ...]:
+    """What a network takes that takes images of any side, with any of these channels."""
+    return tuple(Field((0, 0, count), PIXELS) for count in channels)
 
 
 def _classify(classifier: Network, weights: Tree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -124,7 +185,7 @@ def _features_alone(classifier: Network, weights: Tree, images: jax.Array) -> tu
 
 
 def load_feature_network(data_name: str, shape: tuple[int, int, int], classes: int = 0) -> FeatureNetwork:
-    """The network that measures images of a data set.
+    """The network that measures images of a data set; ``features_of`` chooses for any field.
 
     Args:
       data_name: name of the data set, as ``gen_jax.data.load`` takes it.
@@ -157,7 +218,7 @@ def named_feature_network(name: str, *, channels: int = 1) -> FeatureNetwork:
     digest = weights_hash(params, buffers)
     compute = functools.partial(_features_alone, classifier)
     weights = {"params": params, "buffers": buffers}
-    return FeatureNetwork("random", digest, (channels,), False, compute, weights)
+    return FeatureNetwork("random", digest, image_fields(channels), False, compute, weights)
 
 
 def _random_weights(classifier: Network) -> tuple[Tree, Tree]:
@@ -189,7 +250,8 @@ def read_feature_network(path: str | pathlib.Path, name: str) -> FeatureNetwork:
     classifier = network(Classifier, **hyperparameters)
     compute = functools.partial(_classify, classifier)
     weights = {"params": params, "buffers": buffers}
-    return FeatureNetwork(name, weights_hash(params, buffers), (hyperparameters["inputs"],), True, compute, weights)
+    takes = image_fields(hyperparameters["inputs"])
+    return FeatureNetwork(name, weights_hash(params, buffers), takes, True, compute, weights)
 
 
 def save_feature_network(

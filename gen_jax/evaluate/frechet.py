@@ -41,7 +41,7 @@ def frechet_distance(generated: np.ndarray | Moments, reference: np.ndarray | Mo
         if x.n < width:
             warnings.warn(
                 f"a Frechet distance from {x.n} examples of {width} features: the covariance has not full rank, and"
-                " the distance says more of the number of examples than of the images; use more",
+                " the distance says more of the number of examples than of what they are; use more",
                 stacklevel=2,
             )
     traces = float(np.trace(a.covariance) + np.trace(b.covariance))

@@ -1,80 +1,37 @@
-"""Sets of images as the ruler reads them: in order, a batch at a time, never all in memory unless they already are.
+"""Sets from files: folders of images, and arrays of any kind.
 
-What a file becomes is said in :mod:`gen_jax.data.files`: grey stays grey (and is repeated where a network takes
+What an image file becomes is said in :mod:`gen_jax.data.files`: grey stays grey (and is repeated where a network takes
 colour), palettes and CMYK become RGB, transparency is laid over white, a camera's rotation is applied, 16 bits and
 broken files are refused by name. Sides may differ from image to image and need not be equal. Nothing is resized here:
 that is the feature network's business, and part of its definition.
+
+What an array is, its type and rank say:
+
+    uint8    [N, H, W], [N, H, W, C]        images
+    uint8    [N, T, H, W, C]                videos
+    floats   [N, D], [N, T, D]              real numbers
+    integers [N, T], not uint8              symbols, of an alphabet that ends with the largest of them
+
+Floats of more axes would be images, which are 8-bit: they are refused.
 """
 
-import dataclasses
 import pathlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
-from typing import NamedTuple
 
 import numpy as np
 
-from gen_jax.data import DataError, Source, files
-from gen_jax.data.arrays import checked_images
+from gen_jax.data import DataError, files
+from gen_jax.evaluate.sets import Batch, ExampleSet, from_array
+from gen_jax.fields import PIXELS, REAL, SYMBOL, Field
 
 _THREADS = 4
 _LOSSY = (".jpg", ".jpeg", ".webp")
+_TAKEN = "uint8 images or videos, floats [N, D] or [N, T, D], integers [N, T]"
 
 
-class Batch(NamedTuple):
-    """Images of one shape, with their places in the set."""
-
-    indices: np.ndarray  # [n]
-    images: np.ndarray  # uint8 [n, H, W, C]
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageSet:
-    """A named set of 8-bit images."""
-
-    name: str
-    split: str
-    size: int
-    channels: int
-    """1 or 3: of every image that :attr:`batches` gives."""
-    batches: Callable[[int], Iterator[Batch]] = dataclasses.field(repr=False)
-    """At most so many images at a time."""
-    quantisation: str = "8 bits"
-    """And what else was done to the pixel values, such as JPEG."""
-
-
-def from_array(images: np.ndarray, *, name: str = "arrays", split: str = "all") -> ImageSet:
-    """A set over uint8 ``[N, H, W, C]`` or ``[N, H, W]``, in memory or mapped from a file.
-
-    Raises:
-      DataError: if they are anything else, such as floats, or channels first.
-    """
-    images = checked_images(images, name)
-
-    def batches(size: int) -> Iterator[Batch]:
-        for start in range(0, len(images), size):
-            part = np.ascontiguousarray(images[start : start + size])
-            yield Batch(np.arange(start, start + len(part)), part)
-
-    return ImageSet(name, split, len(images), images.shape[3], batches)
-
-
-def from_source(source: Source, *, limit: int | None = None) -> ImageSet:
-    """A set over a data set, or over ``limit`` of its images, chosen by a fixed permutation."""
-    order = np.arange(source.size)
-    if limit is not None and limit < source.size:
-        order = np.sort(np.random.Generator(np.random.Philox(key=0)).permutation(source.size)[:limit])
-
-    def batches(size: int) -> Iterator[Batch]:
-        for start in range(0, len(order), size):
-            indices = np.arange(start, min(start + size, len(order)))
-            yield Batch(indices, source.image(order[indices]))
-
-    return ImageSet(source.name, source.split, len(order), source.shape[2], batches)
-
-
-def from_folder(path: str | pathlib.Path) -> ImageSet:
+def from_folder(path: str | pathlib.Path) -> ExampleSet:
     """A set over the pictures of a folder and its sub-folders, one level deep, decoded as they are read.
 
     Raises:
@@ -97,26 +54,31 @@ def from_folder(path: str | pathlib.Path) -> ImageSet:
         yield from (_stacked(waiting) for waiting in shapes.values())
 
     quantisation = ", ".join(["8 bits", *lossy])
-    return ImageSet(files.quote(path), "all", len(paths), channels, batches, quantisation)
+    return ExampleSet(files.quote(path), "all", len(paths), Field((0, 0, channels), PIXELS), batches, quantisation)
 
 
-def open_images(path: str | pathlib.Path) -> ImageSet:
-    """A set from a folder of images, an ``.npy`` file, or an ``.npz`` file with ``image`` (or one array).
+def open_examples(path: str | pathlib.Path) -> ExampleSet:
+    """A set from a folder of images, an ``.npy`` file, or an ``.npz`` file with ``image`` (or one array, or the first).
+
+    An ``.npz`` file may hold ``length`` beside what is no image. What arrays may be is said at the head of this file.
 
     Raises:
-      DataError: if it is none of these, or cannot be used, or holds nothing but zeros and ones.
+      DataError: if it is none of these, or cannot be used, or is images that hold nothing but zeros and ones.
     """
     path = pathlib.Path(path)
+    name, suffix = files.quote(path), path.suffix.lower()
     if path.is_dir():
         return from_folder(path)
-    if path.suffix.lower() == ".npy" and path.is_file():
-        return _from_file(files.open_npy(path), files.quote(path))
-    if path.suffix.lower() == ".npz" and path.is_file():
-        return _from_file(files.read_npz(path)[0], files.quote(path))
-    raise DataError(f"{files.quote(path)}: expected a folder of images, an .npy or an .npz file; check the path")
+    if suffix == ".npy" and path.is_file():
+        array = files.open_npy(path)
+        return _images(array, name) if _field(array) is None else _others(array, None, name)
+    if suffix == ".npz" and path.is_file():
+        others = _read_others(path)
+        return _images(files.read_npz(path)[0], name) if others is None else _others(*others, name)
+    raise DataError(f"{name}: expected a folder of images, or an .npy or .npz file of {_TAKEN}; check the path")
 
 
-def _from_file(images: np.ndarray, name: str) -> ImageSet:
+def _images(images: np.ndarray, name: str) -> ExampleSet:
     found = from_array(images, name=name)
     if images[:1000].max() == 1 == images.max():
         raise DataError(
@@ -124,6 +86,42 @@ def _from_file(images: np.ndarray, name: str) -> ImageSet:
             " bytes with np.round(array * 255).astype(np.uint8)"
         )
     return found
+
+
+def _field(array: np.ndarray) -> Field | None:
+    """What an array is by its type and rank; None for images, and for what is nothing of ours."""
+    if not array.size:
+        return None
+    shape = array.shape[1:]
+    if array.dtype == np.uint8:
+        return Field(shape, PIXELS) if len(shape) == 4 else None
+    if np.issubdtype(array.dtype, np.floating) and len(shape) in (1, 2):
+        return Field(shape, REAL)
+    if np.issubdtype(array.dtype, np.integer) and len(shape) == 1:
+        return Field(shape, SYMBOL, int(array.max()) + 1)
+    return None
+
+
+def _others(array: np.ndarray, length: np.ndarray | None, name: str) -> ExampleSet:
+    field = _field(array)
+    assert field is not None
+    if field.kind is REAL and not np.isfinite(array).all():
+        raise DataError(f"{name}: it holds values that are not finite: clean them first")
+    if field.kind is SYMBOL and length is None and array.min() < 0:
+        raise DataError(f"{name}: symbols should be 0 or more, got negative ones; renumber them, or give their lengths")
+    return from_array(array.astype(field.kind.stored, copy=False), field, length=length, name=name)
+
+
+def _read_others(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """The array that ``data.files`` would take, with its lengths, if it is something else than images."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = [name for name in archive.files if name not in ("label", "length")]
+            array = archive["image" if "image" in names else names[0]]
+            length = archive["length"] if "length" in archive.files else None
+    except Exception:  # which data.files puts into words
+        return None
+    return None if _field(array) is None else (array, length)
 
 
 def _decoded(paths: list[pathlib.Path], channels: int, *, ahead: int) -> Iterator[np.ndarray]:

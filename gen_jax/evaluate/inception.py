@@ -28,7 +28,7 @@ import safetensors
 import safetensors.numpy
 
 from gen_jax.evaluate.download import download
-from gen_jax.evaluate.features import FeatureNetwork, weights_hash
+from gen_jax.evaluate.features import FeatureNetwork, image_fields, weights_hash
 from gen_jax.evaluate.inception_weights import (
     SHA256,
     SIZE,
@@ -85,7 +85,7 @@ class Inception:
         return FeatureNetwork(
             name if tap == "2048" else f"{name}-{tap}",
             self.hash,
-            (1, 3),
+            image_fields(1, 3),
             True,
             functools.partial(_tapped, tap),
             {"params": self.params, "buffers": self.buffers},

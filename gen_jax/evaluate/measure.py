@@ -1,4 +1,4 @@
-"""All figures of one set of generated images against one set of reference images."""
+"""All figures of one set of generated examples against one set of reference examples."""
 
 import dataclasses
 import warnings
@@ -12,13 +12,14 @@ from gen_jax.evaluate.extrapolate import extrapolate
 from gen_jax.evaluate.frechet import frechet_distance
 from gen_jax.evaluate.kid import kernel_distance
 from gen_jax.evaluate.memorisation import memorisation
+from gen_jax.evaluate.modes import MIXTURES, modes
 from gen_jax.evaluate.precision_recall import overlap
 from gen_jax.evaluate.statistics import Statistics
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the metrics depend on besides the images and the network."""
+    """What the metrics depend on besides the examples and the network."""
 
     neighbours: int = 3
     """k of precision and recall."""
@@ -29,7 +30,7 @@ class Settings:
     subsets: int = 100
     """Random subsets that a kernel distance is the mean over."""
     subset_size: int = 1000
-    """Images in each, from either side."""
+    """Examples in each, from either side."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -46,7 +47,7 @@ class Figure(NamedTuple):
     settings: str = ""
     """What else it depends on."""
     interval: tuple[float, float] | None = None
-    """Where it would lie with other images of the same laws, 19 times of 20."""
+    """Where it would lie with other examples of the same laws, 19 times of 20."""
 
 
 Figures = dict[str, Figure]
@@ -100,6 +101,24 @@ def _memorisation(generated: Statistics, reference: Statistics, settings: Settin
     return {name: Figure(value) for name, value in found._asdict().items()}
 
 
+def _modes(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+    if reference.name not in MIXTURES or (reference.network, reference.shape) != ("identity", (2,)):
+        raise ValueError(
+            f"modes are counted of points [N, 2] against the data {' or '.join(MIXTURES)}, in their own features; got"
+            f" {reference.name!r} {reference.shape} in {reference.network!r}"
+        )
+    mixture = MIXTURES[reference.name]()
+    if modes(reference.kept("modes"), mixture).good < 0.9:  # a perfect sampler's are 0.989
+        raise ValueError(f"the reference is called {reference.name!r}, but is not that mixture; give it another name")
+    found = modes(generated.kept("modes"), mixture)
+    of = f"{len(mixture.centres)} of deviation {mixture.deviation:g}"
+    return {
+        "modes_found": Figure(float(found.found), settings=of),
+        "good_share": Figure(found.good, settings=of),
+        "reverse_kl": Figure(found.reverse_kl, settings=of),
+    }
+
+
 METRICS: Mapping[str, Metric] = {
     "fid": _frechet,
     "kid": _kernel,
@@ -108,9 +127,10 @@ METRICS: Mapping[str, Metric] = {
     "fid_infinity": _frechet_infinity,
     "is_infinity": _score_infinity,
     "memorisation": _memorisation,
+    "modes": _modes,
 }
 """What can be asked for: Frechet and kernel distance; precision, recall, density and coverage; the score; distance and
-score of endless images; authenticity and memorised share."""
+score of endless examples; authenticity and memorised share; modes of a reference that is a known mixture."""
 
 STREAMING = ("fid", "is")
 """Those that need no features kept."""
@@ -125,10 +145,10 @@ def measure(
     replicates: int = 0,
     seed: int = 0,
 ) -> Figures:
-    """Figures of generated against reference images, by name.
+    """Figures of generated against reference examples, by name.
 
     Args:
-      generated: of the generated images.
+      generated: of the generated examples.
       reference: of the reference, in the same network's features.
       metrics: keys of :data:`METRICS`.
       settings: what they depend on.
@@ -148,8 +168,8 @@ def measure(
         )
     if generated.resize == "none" and generated.shape != reference.shape:
         raise ValueError(
-            f"the network {generated.network} does not resize, so that generated and reference images should have one "
-            f"shape, got {generated.shape} and {reference.shape}"
+            f"the network {generated.network} does not resize, so that generated and reference examples should have "
+            f"one shape, got {generated.shape} and {reference.shape}"
         )
     found = _figures(generated, reference, metrics, settings)
     if not replicates:

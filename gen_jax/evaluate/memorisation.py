@@ -1,14 +1,14 @@
-"""Whether generated images are copies of the training images.
+"""Whether generated examples are copies of the training examples.
 
-With ``d_1(g) <= d_2(g)`` the distances of a generated image to its nearest training images, ``r`` the nearest one, and
-``e(r)`` the distance of ``r`` to its own nearest other training image:
+With ``d_1(g) <= d_2(g)`` the distances of a generated example to its nearest training examples, ``r`` the nearest
+one, and ``e(r)`` the distance of ``r`` to its own nearest other training example:
 
     authenticity = share of g with d_1(g) > e(r)                                                          (1)
     memorised    = share of g with d_1(g) < d_2(g) / 3                                                    (2)
 
 (1): Alaa et al. 2022, arXiv 2102.08921: a copy is nearer to its original than the original is to anything else; a
 perfect model of a law without atoms has about a half. (2): Yoon et al. 2023, "Diffusion probabilistic models generalize
-when they fail to memorize". Both are of features, and against the training set: held-out images say nothing here.
+when they fail to memorize". Both are of features, and against the training set: held-out examples say nothing here.
 """
 
 from typing import NamedTuple

@@ -38,7 +38,7 @@ def moments(features: np.ndarray) -> Moments:
     if features.ndim != 2 or not len(features):
         raise ValueError(f"expected features [N, F] with N > 0, got shape {features.shape}")
     if not np.isfinite(features).all():
-        raise ValueError("expected finite features, got NaN or infinity; look at the images that they are of")
+        raise ValueError("expected finite features, got NaN or infinity; look at the examples that they are of")
     blocks = (features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK))
     return functools.reduce(merge, (_moments_of_block(block) for block in blocks))
 

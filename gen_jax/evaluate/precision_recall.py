@@ -108,6 +108,6 @@ def checked(
                 f" {len(points)}; generate more, or ask for fewer neighbours"
             )
         if not np.isfinite(points).all():
-            raise ValueError("expected finite features, got NaN or infinity; look at the images that they are of")
+            raise ValueError("expected finite features, got NaN or infinity; look at the examples that they are of")
     centre = reference.mean(0, dtype=np.float64)  # a common offset would cost accuracy and changes nothing
     return np.subtract(generated, centre, dtype=np.float64), np.subtract(reference, centre, dtype=np.float64)

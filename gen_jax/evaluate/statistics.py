@@ -1,12 +1,12 @@
-"""What is known of a set of images in one network's features, gathered in one pass over the set.
+"""What is known of a set of examples in one network's features, gathered in one pass over the set.
 
 Moments and the sums of a score are constant in memory. Features and probabilities are kept only where asked for: what
-is made of pairs of images (kernel distance, nearest neighbours) and what looks at parts of a set (extrapolations,
-intervals) needs them, at 8 KB an image for 2,048 features. None of it depends on how the set was cut into batches, how
-these were padded, or on the number of devices, beyond the rounding of the features themselves.
+is made of pairs of examples (kernel distance, nearest neighbours) and what looks at parts of a set (extrapolations,
+intervals) needs them, at 8 KB an example for 2,048 features. None of it depends on how the set was cut into batches,
+how these were padded, or on the number of devices, beyond the rounding of the features themselves.
 
-A set's fingerprint is the sum, modulo 2^256, of the SHA-256 of its images, each over shape and bytes: the same for the
-same images in any order and in any file format that loses nothing.
+A set's fingerprint is the sum, modulo 2^256, of the SHA-256 of its examples, each over shape and bytes: the same for
+the same examples in any order and in any file format that loses nothing. What is behind a length is left out.
 """
 
 import dataclasses
@@ -25,9 +25,10 @@ import safetensors.numpy
 from gen_jax.data import DataError
 from gen_jax.evaluate import inception_score
 from gen_jax.evaluate.features import FeatureNetwork
-from gen_jax.evaluate.images import ImageSet, from_array
 from gen_jax.evaluate.inception_score import ScoreSums
 from gen_jax.evaluate.moments import Moments, merge, moments
+from gen_jax.evaluate.sets import ExampleSet, from_array
+from gen_jax.fields import PIXELS
 
 _CHUNK = 2048  # examples whose moments are merged at a time
 _FORMAT = "gen_jax statistics 1"
@@ -41,13 +42,13 @@ class Statistics:
     split: str
     n: int
     fingerprint: str
-    """Of the images; see the head of this file."""
+    """Of the examples; see the head of this file."""
     quantisation: str
     network: str
     network_hash: str
     resize: str
     shape: tuple[int, ...] | None = None
-    """Height, width and channels of the images; None where they differ."""
+    """Of an example, such as height, width and channels of an image; None where they differ."""
     features: np.ndarray | None = dataclasses.field(default=None, repr=False)  # float32 [N, F]
     probabilities: np.ndarray | None = dataclasses.field(default=None, repr=False)  # float32 [N, K]
     streamed_moments: Moments | None = dataclasses.field(default=None, repr=False)
@@ -66,8 +67,8 @@ class Statistics:
         """
         if self.features is None:
             raise ValueError(
-                f"{metric} needs the features of every image, and of {self.name} only moments were kept; "
-                "measure the images themselves, or save statistics with --keep-features"
+                f"{metric} needs the features of every example, and of {self.name} only moments were kept; "
+                "measure the examples themselves, or save statistics with --keep-features"
             )
         return self.features
 
@@ -89,7 +90,7 @@ class Statistics:
         return self.streamed_score.score()
 
     def take(self, indices: np.ndarray) -> "Statistics":
-        """The statistics of the images at ``indices [k]``; everything, where features were not kept."""
+        """The statistics of the examples at ``indices [k]``; everything, where features were not kept."""
         if self.features is None:
             return self
         probabilities = None if self.probabilities is None else self.probabilities[indices]
@@ -170,7 +171,7 @@ class Accumulator:
 
 
 def summarise(
-    images: ImageSet | np.ndarray,
+    examples: ExampleSet | np.ndarray,
     network: FeatureNetwork,
     *,
     keep: bool = True,
@@ -178,19 +179,19 @@ def summarise(
     batch_size: int | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Statistics:
-    """Statistics of a set of images in the features of ``network``.
+    """Statistics of a set of examples in the features of ``network``.
 
     Args:
-      images: a set, or uint8 ``[N, H, W, C]``.
+      examples: a set, or an array of what the network takes, such as uint8 images ``[N, H, W, C]``.
       network: what the features come from.
       keep: keep features and probabilities; without, memory does not grow with the set.
       splits: parts of a score that is summed on the way, where they are not kept.
-      batch_size: images per call of the network; its own, if not given.
-      advance: called with the number of images that were done, for a progress bar.
+      batch_size: examples per call of the network; its own, if not given.
+      advance: called with the number of examples that were done, for a progress bar.
     """
-    images = images if isinstance(images, ImageSet) else from_array(images)
+    examples = examples if isinstance(examples, ExampleSet) else _set_for(network, examples)
     size = batch_size or network.batch_size
-    gathered, digest = Accumulator(images.size, keep=keep, splits=splits), 0
+    gathered, digest = Accumulator(examples.size, keep=keep, splits=splits), 0
     shapes: set[tuple[int, ...]] = set()
     running: deque[tuple[np.ndarray, Callable]] = deque()
 
@@ -199,20 +200,20 @@ def summarise(
         gathered.add(indices, *result())
         advance(len(indices))
 
-    for batch in images.batches(size):
-        network.check(batch.images)
-        running.append((batch.indices, network.begin(batch.images, size)))
-        digest += sum(map(_digest, batch.images))
-        shapes.add(batch.images.shape[1:])
-        if len(running) > 1:  # the next images are decoded while these are computed
+    for indices, part, length in examples.batches(size):
+        network.check(part, length)
+        running.append((indices, network.begin(part, size, length)))
+        digest += sum(map(_digest, part if length is None else (x[:n] for x, n in zip(part, length))))
+        shapes.add(part.shape[1:])
+        if len(running) > 1:  # the next examples are read while these are computed
             collect()
     while running:
         collect()
     return gathered.finish(
-        name=images.name,
-        split=images.split,
+        name=examples.name,
+        split=examples.split,
         fingerprint=f"{digest % 2**256:064x}",
-        quantisation=images.quantisation,
+        quantisation=examples.quantisation,
         network=network.name,
         network_hash=network.hash,
         resize=network.resize,
@@ -245,7 +246,7 @@ def load_statistics(path: str | pathlib.Path) -> Statistics:
         if metadata.get("format") != _FORMAT:
             raise ValueError(f"it says {metadata.get('format')!r}")
         about = json.loads(metadata["about"])
-        about["shape"] = about["shape"] and tuple(about["shape"])
+        about["shape"] = None if about["shape"] is None else tuple(about["shape"])
         score = [arrays[f"score.{name}"] for name in ScoreSums._fields if f"score.{name}" in arrays]
         return Statistics(
             **about,
@@ -271,5 +272,12 @@ def _stored(kept: np.ndarray | None, size: int, indices: np.ndarray, rows: np.nd
     return kept
 
 
-def _digest(image: np.ndarray) -> int:
-    return int.from_bytes(hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest(), "big")
+def _set_for(network: FeatureNetwork, examples: np.ndarray) -> ExampleSet:
+    field = network.takes[0]
+    if field.kind is PIXELS and len(field.shape) == 3:
+        return from_array(examples)
+    return from_array(examples, field._replace(shape=examples.shape[1:]))
+
+
+def _digest(example: np.ndarray) -> int:
+    return int.from_bytes(hashlib.sha256(repr(example.shape).encode() + example.tobytes()).digest(), "big")

@@ -143,7 +143,9 @@ class GAN:
         metrics = {"real_logit": real_logits.mean(), "fake_logit": fake_logits.mean()}
         loss = critic.loss.critic(real_logits, fake_logits)
         for index, penalty in enumerate(p for p in critic.penalties if p.every == 1):
-            found = penalty.of(self._logits(critic, params, buffers, batch), real, fake, jax.random.fold_in(key, index + 2))
+            found = penalty.of(
+                self._logits(critic, params, buffers, batch), real, fake, jax.random.fold_in(key, index + 2)
+            )
             loss, metrics = loss + found, {**metrics, "penalty": metrics.get("penalty", 0.0) + found}
         return loss, Aux(metrics, {critic.name: statistics})
 

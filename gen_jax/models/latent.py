@@ -85,7 +85,9 @@ class Latent:
 
     def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int, **given: jax.Array) -> jax.Array:
         """(2), ``n`` of them, told what the prior is told."""
-        return self.codec.from_latents(*self._of_codec(params, buffers), self.prior.sample(params, buffers, key, n, **given))
+        return self.codec.from_latents(
+            *self._of_codec(params, buffers), self.prior.sample(params, buffers, key, n, **given)
+        )
 
     def _encoded(self, params: Params, buffers: Buffers, batch: Batch) -> Batch:
         z = self.codec.to_latents(*self._of_codec(params, buffers), batch[self.codec.makes])
@@ -123,6 +125,8 @@ class LatentConfig:
         if not hasattr(codec, "latent_field"):
             raise ValueError(f"expected a codec, with an encoder and a decoder, got {type(self.codec).__name__}")
         if codec.given:
-            raise ValueError("expected a codec that is told nothing, got conditional=True; the prior may be told labels")
+            raise ValueError(
+                "expected a codec that is told nothing, got conditional=True; the prior may be told labels"
+            )
         others = {name: field for name, field in fields.items() if name != codec.makes}
         return Latent(codec, self.prior.build({**others, LATENT: codec.latent_field}))

@@ -1,14 +1,12 @@
-"""What a run shows and writes: a progress bar or plain lines, ``metrics.jsonl``, and grids of samples."""
+"""What a run shows and writes: a progress bar or plain lines, and ``metrics.jsonl``."""
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -93,28 +91,6 @@ class Reporter:
             left = max(0.0, self.seconds - row["seconds"]) if self.seconds else left
             of = "" if self.seconds else f"/{self.total}"
             self.say(f"step {row['step']:.0f}{of}  {speed}  {figures}  {left:.0f} s left")
-
-
-def image_grid(images: np.ndarray, *, columns: int | None = None, scale: int | None = None) -> Image.Image:
-    """Images ``uint8 [N, H, W, C]`` as one picture, row by row, with a pixel of white between them.
-
-    Args:
-      images: one or three channels.
-      columns: images a row; by default the grid is about square.
-      scale: side in pixels of one pixel of an image; by default small images are enlarged to about 64 pixels.
-    """
-    count, height, width, channels = images.shape
-    columns = columns or math.ceil(math.sqrt(count))
-    scale = scale or max(1, round(64 / height))
-    rows = math.ceil(count / columns)
-    tiles = images.repeat(scale, axis=1).repeat(scale, axis=2)
-    height, width = height * scale, width * scale
-    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), 255, np.uint8)
-    for index, tile in enumerate(tiles):
-        row, column = divmod(index, columns)
-        top, left = row * (height + 1), column * (width + 1)
-        canvas[top : top + height, left : left + width] = tile
-    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
 def mean_rows(reports: Sequence[Mapping[str, float]]) -> Row:
