@@ -26,9 +26,9 @@ import tyro
 
 from gen_jax.diffusion import samplers, schedules, solvers, times
 from gen_jax.diffusion.process import Denoise, Process, V, denoiser
+from gen_jax.networks.unet import UNet
 from gen_jax.nn.functional import network
 from gen_jax.nn.layers import group_count
-from gen_jax.nn.unet import UNet
 from tests.diffusers_weights import diffusers_name, values
 
 SIDE, CHANNELS, MULTIPLIERS, ATTENTION = 32, 3, (1, 2, 2, 2), 16

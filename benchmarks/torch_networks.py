@@ -1,4 +1,4 @@
-"""The networks of :mod:`gen_jax.nn.unet` and :mod:`gen_jax.nn.dcgan` in PyTorch, to be timed against.
+"""The networks of :mod:`gen_jax.networks.unet` and :mod:`gen_jax.networks.dcgan` in PyTorch, to be timed against.
 
 Attributes are named as in our modules, so that a path in our nested dict of parameters is the path of a module here:
 :func:`copy_parameters` makes both compute the same function. Images are NCHW.
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gen_jax.nn.dcgan import plan
+from gen_jax.networks.dcgan import plan
 from gen_jax.nn.ladder import is_halved, sides
 from gen_jax.nn.layers import group_count
 

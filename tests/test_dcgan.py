@@ -12,7 +12,7 @@ import pytest
 
 from gen_jax.interpolate import lerp, slerp
 from gen_jax.models.dcgan import REFERENCE, SMALL, DCGANConfig, arithmetic
-from gen_jax.nn import dcgan as nets
+from gen_jax.networks import dcgan as nets
 from gen_jax.nn.functional import parameter_count
 from gen_jax.protocol import Model
 

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_jax.nn.adm import ADM
-from gen_jax.nn.dit import DiT
+from gen_jax.networks.adm import ADM
+from gen_jax.networks.ddpmpp import SongUNet
+from gen_jax.networks.dit import DiT
+from gen_jax.networks.ncsnpp import FromLevels, InputSkip
+from gen_jax.networks.unet import UNet
 from gen_jax.nn.embed import RandomSinusoids
 from gen_jax.nn.functional import network
-from gen_jax.nn.ncsnpp import FromLevels, InputSkip
 from gen_jax.nn.resample import FIR
-from gen_jax.nn.song import SongUNet
-from gen_jax.nn.unet import UNet
 from tests.diffusers_weights import SHAPES, diffusers_dit_name, diffusers_name, inputs, values
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "diffusers.npz"

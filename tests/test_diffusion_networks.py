@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from gen_jax.networks.adm import ADM, AttentionPool, NoisyClassifier, by_convolution
+from gen_jax.networks.ddpmpp import NoiseCondition, SongUNet
+from gen_jax.networks.dit import DiT, places
+from gen_jax.networks.ncsnpp import FromLevels, InputResidual, InputSkip, half_block
+from gen_jax.networks.unet import UNet
+from gen_jax.networks.vdm import VDMUNet, fourier_features
 from gen_jax.nn import embed, resample
-from gen_jax.nn.adm import ADM, AttentionPool, NoisyClassifier, by_convolution
 from gen_jax.nn.attention import Attention
-from gen_jax.nn.dit import DiT, places
 from gen_jax.nn.embed import RandomSinusoids, Sinusoids
 from gen_jax.nn.functional import network, parameter_count
 from gen_jax.nn.ladder import Condition
 from gen_jax.nn.layers import ModulatedGroupNorm
-from gen_jax.nn.ncsnpp import FromLevels, InputResidual, InputSkip, half_block
-from gen_jax.nn.song import NoiseCondition, SongUNet
-from gen_jax.nn.unet import UNet
-from gen_jax.nn.vdm import VDMUNet, fourier_features
 
 NCSNPP = {"features": RandomSinusoids, "resampler": resample.FIR, "feed": InputResidual}
 SKIPS = {"feed": InputSkip, "head": FromLevels}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gen_jax.models import cld, consistency, ddpm, edm, flow_matching, noisy_classifier, score_sde, vdm
-from gen_jax.models.denoisers import NETWORKS
 from gen_jax.models.edm import EDMConfig
+from gen_jax.networks.denoisers import NETWORKS
 
 CIFAR = (32, 32, 3)
 CONDITIONAL = dataclasses.replace(edm.REFERENCE, conditional=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from gen_jax.networks.unet import Attention, UNet, repeat_pixels
 from gen_jax.nn.functional import network, parameter_count
-from gen_jax.nn.unet import Attention, UNet, repeat_pixels
 
 tiny = functools.partial(network, UNet, base=8, multipliers=(1, 2), blocks=1, attention=(4,))
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from gen_jax import cli, data, evaluate, ruler
 from gen_jax.evaluate import FeatureNetwork, Provenance, Statistics
 from gen_jax.evaluate.card import to_dict
-from gen_jax.nn.inception import WIDTHS
+from gen_jax.networks.inception import WIDTHS
 from gen_jax.run import load
 
 USAGE = "expected: python -m gen_jax.evaluate A B --metrics fid,prdc [--help]"

@@ -20,8 +20,8 @@ import numpy as np
 from gen_jax.diffusion import cld, times, training
 from gen_jax.diffusion.cld import CriticallyDamped
 from gen_jax.diffusion.process import against
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import known_classes
+from gen_jax.networks.denoisers import denoiser_network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 Sampler = Callable[..., jax.Array]
@@ -135,7 +135,7 @@ class CLDConfig:
     patch: int = 1
     """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
     network: Literal["unet", "ddpm++", "ncsn++"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    """Which network, of those in :mod:`gen_jax.networks.denoisers`."""
     rate: float = 8.0
     """How fast data turn into noise: the paper's beta over the root of its mass."""
     velocity_variance: float = 0.04

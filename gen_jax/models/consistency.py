@@ -28,9 +28,9 @@ from jax.scipy.special import ndtr, ndtri
 from gen_jax.diffusion import training
 from gen_jax.diffusion.process import Denoise, against
 from gen_jax.models import teaching
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, known_classes
 from gen_jax.models.edm import LABELS, EDMConfig
+from gen_jax.networks.denoisers import denoiser_network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 RHO = 7.0
@@ -187,7 +187,7 @@ class ConsistencyConfig:
     patch: int = 1
     """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
     network: Literal["unet", "ddpm++", "ncsn++", "ncsn++ smooth", "adm"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    """Which network, of those in :mod:`gen_jax.networks.denoisers`."""
     task: Literal["training", "distillation"] = "training"
     """Pairs of noises by the data themselves, or by a trained EDM of the same network, the run's starting state."""
     target: Literal["itself", "average"] = "itself"

@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 
 from gen_jax.interpolate import slerp
 from gen_jax.losses.adversarial import AdversarialLoss, non_saturating
-from gen_jax.nn import dcgan as nets
+from gen_jax.networks import dcgan as nets
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 

@@ -36,7 +36,7 @@ from gen_jax.diffusion.process import Process
 from gen_jax.diffusion.schedules import discrete
 from gen_jax.losses import adversarial
 from gen_jax.losses.adversarial import non_saturating
-from gen_jax.nn import ddgan as nets
+from gen_jax.networks import ddgan as nets
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 

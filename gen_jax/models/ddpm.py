@@ -23,9 +23,9 @@ from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.bound import bound_likelihood
 from gen_jax.diffusion.precondition import counted_time
 from gen_jax.diffusion.schedules import cosine_betas, discrete, linear_betas
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, Sampler, known_classes
 from gen_jax.models.improved_ddpm import BOUND, HYBRID, LearnedVariance, LossSecondMoment, Uniform, first_half
+from gen_jax.networks.denoisers import denoiser_network
 from gen_jax.protocol import Network
 
 SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {"linear": linear_betas, "cosine": cosine_betas}
@@ -52,7 +52,7 @@ class DDPMConfig:
     patch: int = 1
     """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
     network: Literal["unet", "ddpm++", "iddpm", "adm", "dit"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    """Which network, of those in :mod:`gen_jax.networks.denoisers`."""
     timesteps: int = 1000
     """Steps T of the process."""
     schedule: Literal["linear", "cosine"] = "cosine"

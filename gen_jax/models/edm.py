@@ -17,8 +17,8 @@ from typing import Literal
 from gen_jax.diffusion import samplers, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import edm_inputs, edm_prediction
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, Sampler, known_classes
+from gen_jax.networks.denoisers import denoiser_network
 
 # What the label of (2) is multiplied by: the sinusoids of the first are made for a thousand steps.
 LABELS = {"unet": 1000.0, "ddpm++": 1.0, "ncsn++": 1.0, "ncsn++ smooth": 1.0, "adm": 1.0}
@@ -41,7 +41,7 @@ class EDMConfig:
     patch: int = 1
     """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
     network: Literal["unet", "ddpm++", "ncsn++", "ncsn++ smooth", "adm"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    """Which network, of those in :mod:`gen_jax.networks.denoisers`."""
     data_spread: float = 0.5
     """Standard deviation of the data that (2) is made for."""
     noise_mean: float = -1.2

@@ -20,8 +20,8 @@ from gen_jax.diffusion import coupling, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import counted_time
 from gen_jax.diffusion.process import VELOCITY
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, known_classes
+from gen_jax.networks.denoisers import denoiser_network
 
 LAWS = {"uniform": training.uniform(1e-5, 1.0), "logit_normal": training.logit_normal()}
 COUPLINGS = {"independent": coupling.independent, "optimal": coupling.optimal}
@@ -47,7 +47,7 @@ class FlowMatchingConfig:
     patch: int = 1
     """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
     network: Literal["unet", "ddpm++", "adm", "dit"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    """Which network, of those in :mod:`gen_jax.networks.denoisers`."""
     times: Literal["uniform", "logit_normal"] = "uniform"
     """Times of training: all alike, or more of those in the middle of the path."""
     coupling: Literal["independent", "optimal"] = "independent"

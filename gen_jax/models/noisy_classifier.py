@@ -24,8 +24,8 @@ from gen_jax.diffusion.samplers import Times
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.models.edm import EDMConfig
 from gen_jax.models.teaching import nested
-from gen_jax.nn.adm import NoisyClassifier
-from gen_jax.nn.classifier import Classifier
+from gen_jax.networks.adm import NoisyClassifier
+from gen_jax.networks.classifier import Classifier
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 

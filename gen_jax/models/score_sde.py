@@ -22,8 +22,8 @@ from gen_jax.diffusion import langevin, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import Inputs, counted_time, edm_inputs, log_noise
 from gen_jax.diffusion.process import EPS, Process
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, Sampler, known_classes
+from gen_jax.networks.denoisers import denoiser_network
 
 
 class Path(NamedTuple):
@@ -58,7 +58,7 @@ class ScoreSDEConfig:
     patch: int = 1
     """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
     network: Literal["unet", "ddpm++", "ncsn++"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    """Which network, of those in :mod:`gen_jax.networks.denoisers`."""
     path: Literal["vp", "sub_vp", "ve"] = "vp"
     """How data turn into noise: with their variance kept, with less noise than that, or by noise that explodes."""
     largest_noise: float = 50.0

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 
 from gen_jax import distributions
 from gen_jax.losses.elbo import elbo, importance_weighted_bound
+from gen_jax.networks.vae import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder, bottom
 from gen_jax.nn.functional import network
-from gen_jax.nn.vae import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder, bottom
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 
 

@@ -26,8 +26,8 @@ from gen_jax import distributions
 from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.interior import LINE, Interior, monotone
 from gen_jax.diffusion.process import EPS, Process, denoiser
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import known_classes
+from gen_jax.networks.denoisers import denoiser_network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 LEVELS = 256
@@ -231,7 +231,7 @@ class VDMConfig:
     patch: int = 1
     """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
     network: Literal["unet", "vdm"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    """Which network, of those in :mod:`gen_jax.networks.denoisers`."""
     schedule: Literal["line", "monotone"] = "line"
     """Between its learned ends, gamma is a line, or learned to lessen the variance of the loss."""
     schedule_width: int = 256

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from gen_jax import distributions
 from gen_jax.losses import quantize
 from gen_jax.losses.quantize import Codebook
+from gen_jax.networks.transformer import CausalTransformer, empty_cache
+from gen_jax.networks.vqvae import Decoder, Encoder
 from gen_jax.nn.functional import network
-from gen_jax.nn.transformer import CausalTransformer, empty_cache
-from gen_jax.nn.vqvae import Decoder, Encoder
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 VARIANCE_DECAY = 0.99  # a step, of the running variances of the data and of the reconstruction error

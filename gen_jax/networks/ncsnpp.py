@@ -1,8 +1,8 @@
 """The NCSN++ U-Net.
 
 Song et al. 2021, arXiv 2011.13456: BigGAN's residual blocks, antialiased resampling, the image met again at every
-resolution. Where it is used: with times and labels alone, :mod:`gen_jax.nn.song`; with a style vector in every
-normalisation, :mod:`gen_jax.nn.ddgan`.
+resolution. Where it is used: with times and labels alone, :mod:`gen_jax.networks.ddpmpp`; with a style vector in every
+normalisation, :mod:`gen_jax.networks.ddgan`.
 
     order      of :mod:`gen_jax.nn.ladder`, with blocks between levels too
     block      of :mod:`gen_jax.nn.residual`, with gain 1 / sqrt 2 and a convolution in every shortcut that resamples

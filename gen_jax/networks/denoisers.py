@@ -1,14 +1,14 @@
 """The networks that diffusions denoise with, from the plain data of a configuration.
 
     network        what it is                                                            module
-    unet           Ho's U-Net with attention in the middle; the one that takes patches   :mod:`gen_jax.nn.unet`
-    ddpm++         of score SDEs: VP and sub-VP; of EDM on small images                  :mod:`gen_jax.nn.song`
-    ncsn++         of score SDEs: VE; of CLD                                             :mod:`gen_jax.nn.song`
-    ncsn++ smooth  the same with random frequencies of deviation 0.02: of consistency    :mod:`gen_jax.nn.song`
-    iddpm          of improved DDPM                                                      :mod:`gen_jax.nn.adm`
-    adm            of guided diffusion, heads of 64 channels                             :mod:`gen_jax.nn.adm`
-    vdm            of variational diffusion, which keeps the resolution                  :mod:`gen_jax.nn.vdm`
-    dit            ``channels`` wide, ``blocks`` deep, heads of 64 channels              :mod:`gen_jax.nn.dit`
+    unet           Ho's U-Net with attention in the middle; the one that takes patches   :mod:`gen_jax.networks.unet`
+    ddpm++         of score SDEs: VP and sub-VP; of EDM on small images                  :mod:`gen_jax.networks.ddpmpp`
+    ncsn++         of score SDEs: VE; of CLD                                             :mod:`gen_jax.networks.ddpmpp`
+    ncsn++ smooth  the same with random frequencies of deviation 0.02: of consistency    :mod:`gen_jax.networks.ddpmpp`
+    iddpm          of improved DDPM                                                      :mod:`gen_jax.networks.adm`
+    adm            of guided diffusion, heads of 64 channels                             :mod:`gen_jax.networks.adm`
+    vdm            of variational diffusion, which keeps the resolution                  :mod:`gen_jax.networks.vdm`
+    dit            ``channels`` wide, ``blocks`` deep, heads of 64 channels              :mod:`gen_jax.networks.dit`
 
 Which of them a model offers, and in what unit each is told the noise, is said by the model.
 """
@@ -17,15 +17,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from gen_jax.nn.adm import ADM, by_convolution
-from gen_jax.nn.dit import DiT
+from gen_jax.networks.adm import ADM, by_convolution
+from gen_jax.networks.ddpmpp import SongUNet
+from gen_jax.networks.dit import DiT
+from gen_jax.networks.ncsnpp import InputResidual
+from gen_jax.networks.unet import UNet
+from gen_jax.networks.vdm import VDMUNet
 from gen_jax.nn.embed import RandomSinusoids
 from gen_jax.nn.functional import network
-from gen_jax.nn.ncsnpp import InputResidual
 from gen_jax.nn.resample import FIR
-from gen_jax.nn.song import SongUNet
-from gen_jax.nn.unet import UNet
-from gen_jax.nn.vdm import VDMUNet
 from gen_jax.protocol import Network
 
 

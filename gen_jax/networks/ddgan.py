@@ -2,7 +2,7 @@
 
 Xiao, Kreis and Vahdat 2022, arXiv 2112.07804. Both take the time as an integer 0 .. T-1 per image.
 
-    generator  G(x_{t+1}, t, z): a U-Net (:mod:`gen_jax.nn.ncsnpp`) styled by an MLP of z / rms(z)           (1)
+    generator  G(x_{t+1}, t, z): a U-Net (:mod:`gen_jax.networks.ncsnpp`) styled by an MLP of z / rms(z)           (1)
     critic     D(x_t, x_{t+1}, t): residual blocks of  a(x) -> conv + W time -> a -> down -> conv,  a = leaky ReLU  (2)
 
 The critic ends in a plane that holds how much the activations vary between images of a group of four (Karras et al.
@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from gen_jax.networks.ncsnpp import NCSNpp, half_block
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.embed import TimeEmbedding, sinusoidal
 from gen_jax.nn.ladder import Condition, Keys, is_halved, sides
 from gen_jax.nn.layers import WEIGHTS, ZERO, AdaptiveGroupNorm
-from gen_jax.nn.ncsnpp import NCSNpp, half_block
 from gen_jax.nn.resample import depth_to_space, downsample, space_to_depth
 from gen_jax.nn.residual import Resample, ResidualBlock
 
