@@ -59,7 +59,13 @@ class Settings:
 def networks(base: int, blocks: int) -> tuple[Callable[..., Any], Any, diffusers.UNet2DModel]:
     """Ours with its parameters, and diffusers', of the same random weights."""
     net = network(
-        UNet, side=SIDE, channels=CHANNELS, base=base, multipliers=MULTIPLIERS, blocks=blocks, attention=(ATTENTION,)
+        UNet,
+        size=(SIDE, SIDE),
+        channels=CHANNELS,
+        base=base,
+        multipliers=MULTIPLIERS,
+        blocks=blocks,
+        attention=(ATTENTION,),
     )
     theirs = diffusers.UNet2DModel(
         sample_size=SIDE,

@@ -51,8 +51,8 @@ def given(shapes, rename):
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_weights_give_the_same_output(case):
     module, options = CASES[case]
-    side, _, channels = SHAPES[case]
-    net = network(module, side=side, channels=channels, **options)
+    *size, channels = SHAPES[case]
+    net = network(module, size=tuple(size), channels=channels, **options)
     rename = diffusers_dit_name if case == "dit" else functools.partial(diffusers_name, skips=case == "ncsnpp")
     names, (params, buffers) = given(jax.eval_shape(net.init, jax.random.key(0)), rename)
     with np.load(GOLDEN) as golden:

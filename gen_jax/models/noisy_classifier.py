@@ -11,6 +11,7 @@ With s = 1 and both networks exact, (2) is the denoiser of the class; with s abo
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -26,7 +27,9 @@ from gen_jax.models.edm import EDMConfig
 from gen_jax.models.teaching import nested
 from gen_jax.networks.adm import NoisyClassifier
 from gen_jax.networks.classifier import Classifier
+from gen_jax.nn.fit import padded
 from gen_jax.nn.functional import network
+from gen_jax.nn.ladder import MULTIPLE
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 
@@ -154,7 +157,8 @@ def _adm(sizes: ClassifierGuidedConfig, shape: tuple[int, int, int], classes: in
     """Told the noise as EDM tells its own networks."""
     base, options = sizes.widths[0], {"blocks": sizes.blocks, "attention": tuple(sizes.attention), "classes": classes}
     multipliers = tuple(width / base for width in sizes.widths)
-    net = network(NoisyClassifier, side=shape[0], channels=shape[2], base=base, multipliers=multipliers, **options)
+    make = partial(network, NoisyClassifier, channels=shape[2], base=base, multipliers=multipliers, **options)
+    net = padded(make, shape[:2], MULTIPLE)
 
     def apply(params: Tree, buffers: Tree, both: jax.Array, **options: Any) -> tuple[Any, Tree]:
         return net.apply(params, buffers, both[..., :-1], both[:, 0, 0, -1] / 4, **options)

@@ -21,6 +21,7 @@ from gen_jax.losses import quantize
 from gen_jax.losses.quantize import Codebook
 from gen_jax.networks.transformer import CausalTransformer, empty_cache
 from gen_jax.networks.vqvae import Decoder, Encoder
+from gen_jax.nn.fit import padded, whole
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
@@ -205,9 +206,10 @@ class VQVAEConfig:
 
     def build(self, shape: tuple[int, int, int], classes: int) -> VQVAE:
         """The game for images of ``shape``."""
-        side = shape[0] >> self.halvings
-        if side << self.halvings != shape[0] or side < 1 or self.halvings < 1:
-            raise ValueError(f"{self.halvings} halvings do not divide a side of {shape[0]}; use fewer or more")
+        if self.halvings < 1:
+            raise ValueError(f"expected at least 1 halving, got {self.halvings}")
+        multiple = 1 << self.halvings
+        height, width = (side // multiple for side in whole(shape[:2], multiple))
         classes = classes if self.conditional else 0
         options = {
             "halvings": self.halvings,
@@ -220,10 +222,10 @@ class VQVAEConfig:
         return VQVAE(
             shape=shape,
             classes=classes,
-            encoder=network(Encoder, inputs=shape[-1], **options),
-            decoder=network(Decoder, outputs=shape[-1], **options),
-            prior=network(CausalTransformer, codes=self.codes, length=side * side, classes=classes, **size),
-            grid=(side, side),
+            encoder=padded(lambda size: network(Encoder, inputs=shape[-1], **options), shape[:2], multiple),
+            decoder=padded(lambda size: network(Decoder, outputs=shape[-1], **options), shape[:2], multiple),
+            prior=network(CausalTransformer, codes=self.codes, length=height * width, classes=classes, **size),
+            grid=(height, width),
             codes=self.codes,
             code_width=self.code_width,
             codec_steps=self.codec_steps,

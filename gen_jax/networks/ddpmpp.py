@@ -26,22 +26,23 @@ from flax import nnx
 
 from gen_jax.networks.ncsnpp import FromLast, FromLevels, InputResidual, InputSkip, NCSNpp, half_block
 from gen_jax.nn.embed import RandomSinusoids, Sinusoids
-from gen_jax.nn.ladder import Condition, Keys, sides
+from gen_jax.nn.fit import Size
+from gen_jax.nn.ladder import Condition, Keys, sizes
 from gen_jax.nn.layers import WEIGHTS, GroupNorm
 from gen_jax.nn.resample import BOX, Resampler
 from gen_jax.nn.residual import Resample, ResidualBlock
 
 
 class SongUNet(nnx.Module):
-    """``x [B, side, side, channels], t [B], label [B], augmentation [B, k] -> [B, side, side, outputs]``.
+    """``x [B, H, W, channels], t [B], label [B], augmentation [B, k] -> [B, H, W, outputs]``.
 
     Args:
-      side: of the images.
+      size: height and width of the images.
       channels: of the images.
       base: width that ``multipliers`` multiply; the condition (2) is four times as wide.
       multipliers: of ``base``, one per level.
       blocks: residual blocks per level on the way down.
-      attention: sides of the levels with attention.
+      attention: smaller sides of the levels with attention.
       features: of the time, :class:`~gen_jax.nn.embed.Sinusoids` or :class:`~gen_jax.nn.embed.RandomSinusoids`.
       resampler: ``BOX`` or ``FIR`` of :mod:`gen_jax.nn.resample`.
       feed: how levels meet the image again, of :mod:`gen_jax.networks.ncsnpp`; None for not at all.
@@ -54,7 +55,7 @@ class SongUNet(nnx.Module):
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         base: int,
@@ -77,12 +78,12 @@ class SongUNet(nnx.Module):
 
         self.condition = NoiseCondition(features(base, rngs=rngs), 4 * base, classes, augmentations, rngs=rngs)
         self.net = NCSNpp(
-            side,
+            size,
             channels,
             base=base,
             multipliers=multipliers,
             blocks=blocks,
-            attention=[level for level, grid in enumerate(sides(side, len(multipliers))) if grid in attention],
+            attention=[level for level, grid in enumerate(sizes(size, len(multipliers))) if min(grid) in attention],
             block=block,
             resampler=resampler,
             feed=feed,

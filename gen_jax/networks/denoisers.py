@@ -13,6 +13,7 @@
 Which of them a model offers, and in what unit each is told the noise, is said by the model.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -24,7 +25,9 @@ from gen_jax.networks.ncsnpp import InputResidual
 from gen_jax.networks.unet import UNet
 from gen_jax.networks.vdm import VDMUNet
 from gen_jax.nn.embed import RandomSinusoids
+from gen_jax.nn.fit import Size, padded
 from gen_jax.nn.functional import network
+from gen_jax.nn.ladder import MULTIPLE
 from gen_jax.nn.resample import FIR
 from gen_jax.protocol import Network
 
@@ -78,23 +81,19 @@ def denoiser_network(sizes: Sizes, shape: tuple[int, int, int], classes: int, *,
       outputs: channels of what comes back, if other than C.
 
     Raises:
-      ValueError: if the images are not square, their side not divisible by 4 and by the patch, or a number is out of
-        range or without meaning to the network.
+      ValueError: if a number is out of range or without meaning to the network.
     """
-    side, width, depth = shape
-    if side != width:
-        raise ValueError(f"expected square images, got {side} x {width}; crop or pad them")
-    if side % 4 or side < 4:
-        raise ValueError(f"expected a side divisible by 4, got {side}; crop or pad the images")
-    if sizes.patch < 1 or side % sizes.patch:
-        raise ValueError(f"expected a patch that divides the side {side}, got {sizes.patch}; try 1, 2 or 4")
+    if sizes.patch < 1:
+        raise ValueError(f"expected a patch of at least 1, got {sizes.patch}; try 1, 2 or 4")
     if sizes.channels < 4 or sizes.channels % 2:
         raise ValueError(f"expected channels even and at least 4, as they hold sines, got {sizes.channels}")
     if not sizes.multipliers or min(*sizes.multipliers, sizes.blocks) < 1:
         raise ValueError(f"expected multipliers and blocks of at least 1, got {sizes.multipliers} and {sizes.blocks}")
     if not 0 <= sizes.dropout < 1:
         raise ValueError(f"expected dropout between 0 and 1, got {sizes.dropout}")
-    return NETWORKS[sizes.network](sizes, side=side, channels=depth, classes=classes, outputs=outputs)
+    height, width, channels = shape
+    make = partial(NETWORKS[sizes.network], sizes, channels=channels, classes=classes, outputs=outputs)
+    return padded(make, (height, width), math.lcm(MULTIPLE, sizes.patch))
 
 
 def _with_levels(module: Callable[..., Any], sizes: Sizes, **options: Any) -> Network:
@@ -111,7 +110,7 @@ def _of_patches(sizes: Sizes, **options: Any) -> Network:
     return _with_levels(UNet, sizes, patch=sizes.patch, **options)
 
 
-def _of_one_level(sizes: Sizes, *, side: int, outputs: int | None, **options: Any) -> Network:
+def _of_one_level(sizes: Sizes, *, size: Size, outputs: int | None, **options: Any) -> Network:
     _expect(sizes, patch=1, multipliers=(1,), attention=())
     return network(VDMUNet, base=sizes.channels, blocks=sizes.blocks, dropout=sizes.dropout, **options)
 
