@@ -1,131 +1,148 @@
-"""The networks that diffusions denoise with, from the plain data of a configuration.
+"""The networks that diffusions denoise with, from plain data.
 
-    network        what it is                                                            module
-    unet           Ho's U-Net with attention in the middle; the one that takes patches   :mod:`gen_jax.networks.unet`
-    ddpm++         of score SDEs: VP and sub-VP; of EDM on small images                  :mod:`gen_jax.networks.ddpmpp`
-    ncsn++         of score SDEs: VE; of CLD                                             :mod:`gen_jax.networks.ddpmpp`
-    ncsn++ smooth  the same with random frequencies of deviation 0.02: of consistency    :mod:`gen_jax.networks.ddpmpp`
-    iddpm          of improved DDPM                                                      :mod:`gen_jax.networks.adm`
-    adm            of guided diffusion, heads of 64 channels                             :mod:`gen_jax.networks.adm`
-    vdm            of variational diffusion, which keeps the resolution                  :mod:`gen_jax.networks.vdm`
-    dit            ``channels`` wide, ``blocks`` deep, heads of 64 channels              :mod:`gen_jax.networks.dit`
+    network        what it is                                                    module
+    unet           Ho's U-Net with attention in the middle; takes patches        :mod:`gen_jax.networks.unet`
+    ddpm++         of score SDEs: VP and sub-VP; of EDM on small images          :mod:`gen_jax.networks.ddpmpp`
+    ncsn++         of score SDEs: VE; of CLD                                     :mod:`gen_jax.networks.ddpmpp`
+    ncsn++ smooth  with random frequencies of deviation 0.02: of consistency     :mod:`gen_jax.networks.ddpmpp`
+    iddpm          of improved DDPM                                              :mod:`gen_jax.networks.adm`
+    adm            of guided diffusion, heads of 64 channels                     :mod:`gen_jax.networks.adm`
+    vdm            of variational diffusion, which keeps the resolution          :mod:`gen_jax.networks.vdm`
+    dit            ``channels`` wide, ``blocks`` deep, heads of 64 channels      :mod:`gen_jax.networks.dit`
+    mlp            ``channels`` wide, ``blocks`` deep, for what is no image      :mod:`gen_jax.networks.residual_mlp`
 
 Which of them a model offers, and in what unit each is told the noise, is said by the model.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, TypeVar
 
 from gen_jax.networks.adm import ADM, by_convolution
 from gen_jax.networks.ddpmpp import SongUNet
 from gen_jax.networks.dit import DiT
 from gen_jax.networks.ncsnpp import InputResidual
+from gen_jax.networks.residual_mlp import ResidualMLP
 from gen_jax.networks.unet import UNet
 from gen_jax.networks.vdm import VDMUNet
 from gen_jax.nn.embed import RandomSinusoids
-from gen_jax.nn.fit import Size, padded
+from gen_jax.nn.fit import padded
 from gen_jax.nn.functional import network
 from gen_jax.nn.ladder import MULTIPLE
 from gen_jax.nn.resample import FIR
 from gen_jax.protocol import Network
 
-
-class Sizes(Protocol):
-    """The fields of a configuration that say how its network is built."""
-
-    @property
-    def network(self) -> str:
-        """One of :data:`NETWORKS`."""
-        ...
-
-    @property
-    def channels(self) -> int:
-        """Of the first level."""
-        ...
-
-    @property
-    def multipliers(self) -> tuple[int, ...]:
-        """Of ``channels``, one a level."""
-        ...
-
-    @property
-    def blocks(self) -> int:
-        """Per level on the way down."""
-        ...
-
-    @property
-    def attention(self) -> tuple[int, ...]:
-        """Sides, in patches, of the levels that have it."""
-        ...
-
-    @property
-    def dropout(self) -> float:
-        """Share of activations dropped in training."""
-        ...
-
-    @property
-    def patch(self) -> int:
-        """Side of the blocks of pixels taken as channels."""
-        ...
+Said = TypeVar("Said")
 
 
-def denoiser_network(sizes: Sizes, shape: tuple[int, int, int], classes: int, *, outputs: int | None = None) -> Network:
-    """The network that a configuration asks for: images ``[B, H, W, C]``, labels of noise ``[B]``, class or None.
+@dataclass(frozen=True)
+class Denoiser:
+    """The network of a diffusion as plain data."""
 
-    Args:
-      sizes: the configuration.
-      shape: H, W, C of what the network sees.
-      classes: 0 for none; label ``classes`` is no class.
-      outputs: channels of what comes back, if other than C.
+    network: Literal["unet", "ddpm++", "ncsn++", "ncsn++ smooth", "iddpm", "adm", "vdm", "dit", "mlp"] = "unet"
+    """Which network, of those in :mod:`gen_jax.networks.denoisers`; a model offers some of them."""
+    channels: int = 32
+    """Channels of the U-Net's first level."""
+    multipliers: tuple[int, ...] = (1, 2)
+    """Channels of its levels in multiples of the first; the sides are halved between them if both can be."""
+    blocks: int = 2
+    """Residual blocks per level on the way down; one more on the way up."""
+    attention: tuple[int, ...] = ()
+    """Smaller sides, in patches, of the levels with self-attention after every block; the middle always has it."""
+    dropout: float = 0.0
+    """Share of activations dropped in every block while training."""
+    patch: int = 1
+    """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
 
-    Raises:
-      ValueError: if a number is out of range or without meaning to the network.
-    """
-    if sizes.patch < 1:
-        raise ValueError(f"expected a patch of at least 1, got {sizes.patch}; try 1, 2 or 4")
-    if sizes.channels < 4 or sizes.channels % 2:
-        raise ValueError(f"expected channels even and at least 4, as they hold sines, got {sizes.channels}")
-    if not sizes.multipliers or min(*sizes.multipliers, sizes.blocks) < 1:
-        raise ValueError(f"expected multipliers and blocks of at least 1, got {sizes.multipliers} and {sizes.blocks}")
-    if not 0 <= sizes.dropout < 1:
-        raise ValueError(f"expected dropout between 0 and 1, got {sizes.dropout}")
-    height, width, channels = shape
-    make = partial(NETWORKS[sizes.network], sizes, channels=channels, classes=classes, outputs=outputs)
-    return padded(make, (height, width), math.lcm(MULTIPLE, sizes.patch))
+    def build(self, shape: tuple[int, ...], classes: int, *, outputs: int | None = None) -> Network:
+        """The network: examples ``[B, *shape]``, labels of noise ``[B]``, class ``[B]`` or None.
+
+        Args:
+          shape: of what the network sees: H, W, C of any size, and anything of "mlp".
+          classes: 0 for none; label ``classes`` is no class.
+          outputs: length of the last axis of what comes back, if other than that of ``shape``.
+
+        Raises:
+          ValueError: if a number is out of range or without meaning to the network, or it takes only images.
+        """
+        if self.patch < 1:
+            raise ValueError(f"expected a patch of at least 1, got {self.patch}; try 1, 2 or 4")
+        if self.channels < 4 or self.channels % 2:
+            raise ValueError(f"expected channels even and at least 4, as they hold sines, got {self.channels}")
+        if not self.multipliers or min(*self.multipliers, self.blocks) < 1:
+            raise ValueError(f"expected multipliers and blocks of at least 1, got {self.multipliers} and {self.blocks}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"expected dropout between 0 and 1, got {self.dropout}")
+        return self.among(NETWORKS)(self, tuple(shape), classes=classes, outputs=outputs)
+
+    def among(self, offered: Mapping[str, Said]) -> Said:
+        """What ``offered``, a table by the names of networks, says of this one.
+
+        Raises:
+          ValueError: if it is not among them.
+        """
+        if self.network not in offered:
+            raise ValueError(f"expected a network of {', '.join(map(repr, offered))}, got {self.network!r}")
+        return offered[self.network]
 
 
-def _with_levels(module: Callable[..., Any], sizes: Sizes, **options: Any) -> Network:
-    levels = {"base": sizes.channels, "multipliers": tuple(sizes.multipliers), "blocks": sizes.blocks}
-    return network(module, **levels, attention=tuple(sizes.attention), dropout=sizes.dropout, **options)
+def denoiser_network(sizes: Any, shape: tuple[int, ...], classes: int, *, outputs: int | None = None) -> Network:
+    """:meth:`Denoiser.build` of a configuration that has the same fields."""
+    return Denoiser(**{f.name: getattr(sizes, f.name) for f in fields(Denoiser)}).build(shape, classes, outputs=outputs)
 
 
-def _of_pixels(module: Callable[..., Any], sizes: Sizes, **options: Any) -> Network:
-    _expect(sizes, patch=1)
-    return _with_levels(module, sizes, **options)
+def _of_levels(module: Callable[..., Any], net: Denoiser, shape: tuple[int, ...], **options: Any) -> Network:
+    channels = _channels(net, shape)
+    levels = {"base": net.channels, "multipliers": tuple(net.multipliers), "blocks": net.blocks}
+    levels |= {"attention": tuple(net.attention), "dropout": net.dropout}
+    make = partial(network, module, channels=channels, **levels, **options)
+    return padded(make, (shape[0], shape[1]), math.lcm(MULTIPLE, net.patch))
 
 
-def _of_patches(sizes: Sizes, **options: Any) -> Network:
-    return _with_levels(UNet, sizes, patch=sizes.patch, **options)
+def _of_pixels(module: Callable[..., Any], net: Denoiser, shape: tuple[int, ...], **options: Any) -> Network:
+    _expect(net, patch=1)
+    return _of_levels(module, net, shape, **options)
 
 
-def _of_one_level(sizes: Sizes, *, size: Size, outputs: int | None, **options: Any) -> Network:
-    _expect(sizes, patch=1, multipliers=(1,), attention=())
-    return network(VDMUNet, base=sizes.channels, blocks=sizes.blocks, dropout=sizes.dropout, **options)
+def _of_patches(net: Denoiser, shape: tuple[int, ...], **options: Any) -> Network:
+    return _of_levels(UNet, net, shape, patch=net.patch, **options)
 
 
-def _of_tokens(sizes: Sizes, **options: Any) -> Network:
-    _expect(sizes, multipliers=(1,), attention=(), dropout=0.0)
-    heads = max(sizes.channels // 64, 1)
-    return network(DiT, patch=sizes.patch, width=sizes.channels, layers=sizes.blocks, heads=heads, **options)
+def _of_one_level(net: Denoiser, shape: tuple[int, ...], *, classes: int, outputs: int | None) -> Network:
+    _expect(net, patch=1, multipliers=(1,), attention=())
+    channels = _channels(net, shape)
+    if outputs not in (None, channels):
+        raise ValueError(f"expected as many outputs as the {channels} channels with network 'vdm', got {outputs}")
+    options = {"channels": channels, "dropout": net.dropout, "classes": classes}
+    return network(VDMUNet, base=net.channels, blocks=net.blocks, **options)
 
 
-def _expect(sizes: Sizes, **wanted: Any) -> None:
+def _of_tokens(net: Denoiser, shape: tuple[int, ...], **options: Any) -> Network:
+    _expect(net, multipliers=(1,), attention=(), dropout=0.0)
+    options |= {"channels": _channels(net, shape), "width": net.channels, "heads": max(net.channels // 64, 1)}
+    make = partial(network, DiT, patch=net.patch, layers=net.blocks, **options)
+    return padded(make, (shape[0], shape[1]), net.patch)
+
+
+def _of_numbers(net: Denoiser, shape: tuple[int, ...], **options: Any) -> Network:
+    _expect(net, patch=1, multipliers=(1,), attention=())
+    options |= {"width": net.channels, "blocks": net.blocks, "dropout": net.dropout}
+    return network(ResidualMLP, shape=shape, **options)
+
+
+def _channels(net: Denoiser, shape: tuple[int, ...]) -> int:
+    if len(shape) != 3:
+        raise ValueError(f"expected images [H, W, C] for network {net.network!r}, got {list(shape)}; 'mlp' takes these")
+    return shape[2]
+
+
+def _expect(net: Denoiser, **wanted: Any) -> None:
     for name, value in wanted.items():
-        got = getattr(sizes, name)
+        got = getattr(net, name)
         if (tuple(got) if isinstance(got, list) else got) != value:
-            raise ValueError(f"expected {name} {value} with network {sizes.network!r}, got {got}; change either")
+            raise ValueError(f"expected {name} {value} with network {net.network!r}, got {got}; change either")
 
 
 NCSNPP: dict[str, Any] = {"resampler": FIR, "feed": InputResidual}
@@ -139,4 +156,5 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "adm": partial(_of_pixels, ADM),
     "vdm": _of_one_level,
     "dit": _of_tokens,
+    "mlp": _of_numbers,
 }
