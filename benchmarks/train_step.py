@@ -23,6 +23,7 @@ import tyro
 from torch.nn import functional as F
 
 from benchmarks import torch_networks
+from gen_jax import fields
 from gen_jax.data import prepare
 from gen_jax.models import Diffusion, dcgan, ddpm
 from gen_jax.protocol import Aux, Model, Network, Turn
@@ -142,7 +143,7 @@ def _floats(batch: torch.Tensor) -> torch.Tensor:
 
 def ddpm_contest(name: str, configuration: ddpm.DDPMConfig, images: np.ndarray) -> Contest:
     """The U-Net's train step on both sides."""
-    model, adam = configuration.build(SHAPE, 0), Adam()
+    model, adam = configuration.build(fields.images(SHAPE)), Adam()
     if configuration.prediction != "v":
         raise ValueError(f"expected prediction='v', which the step in PyTorch has, got {configuration.prediction!r}")
     ours, params = our_run(model, {"denoiser": adam}, images)
@@ -166,7 +167,7 @@ def ddpm_contest(name: str, configuration: ddpm.DDPMConfig, images: np.ndarray) 
 
 def dcgan_contest(name: str, configuration: dcgan.DCGANConfig, images: np.ndarray) -> Contest:
     """The generator's and the critic's turn on both sides."""
-    model, adam = configuration.build(SHAPE, 0), Adam(b1=0.5)
+    model, adam = configuration.build(fields.images(SHAPE)), Adam(b1=0.5)
     ours, params = our_run(model, {"generator": adam, "critic": adam}, images)
     theirs = {}
     for label, layout in FORMATS.items():

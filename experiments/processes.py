@@ -177,7 +177,7 @@ def drawing(run: Run, way: Way) -> Model:
     if way.changes is None:
         return continuous(run, way.sampler, way.evaluations)
     changed: Any = replace(run.configuration, **way.changes)  # type: ignore[type-var]
-    model = changed.build(run.model.shape, run.model.classes)
+    model = changed.build(run.fields)
     return model if way.solver is None else replace(model, sampler=way.solver)
 
 

@@ -10,10 +10,33 @@
 
 __version__ = "0.1.0"
 
-from gen_jax import data, models
-from gen_jax.run import Run, fit, load
+from gen_jax import data, fields, models
+from gen_jax.begin import From
+from gen_jax.data import DataError
+from gen_jax.fitting import fit
+from gen_jax.run import Run, load
 from gen_jax.settings import ConfigError
-from gen_jax.train.loop import Training
-from gen_jax.train.optimizers import Adam
+from gen_jax.stages import Stage, fit_stages
+from gen_jax.train.checkpoint import CheckpointError
+from gen_jax.train.loop import DivergedError, InterruptedRun, Training
+from gen_jax.train.optimizers import Adam, RMSProp
 
-__all__ = ["Adam", "ConfigError", "Run", "Training", "data", "fit", "load", "models"]
+__all__ = [
+    "Adam",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DivergedError",
+    "From",
+    "InterruptedRun",
+    "RMSProp",
+    "Run",
+    "Stage",
+    "Training",
+    "data",
+    "fields",
+    "fit",
+    "fit_stages",
+    "load",
+    "models",
+]

@@ -12,6 +12,8 @@ Per-element functions; the caller sums. Images in [-1, 1] stand for the 256 grey
 (5) dequantisation   log P(v) >= E_u log p(x + LEVEL (u - 1/2)) + log LEVEL, u ~ U(0, 1), for a density p over x
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -56,12 +58,16 @@ def discretised_logistic_sample(key: jax.Array, mean: jax.Array, log_scale: jax.
     return jnp.clip(mean + jnp.exp(log_scale) * jax.random.logistic(key, mean.shape), -1.0, 1.0)
 
 
-def dequantise(key: jax.Array, x: jax.Array) -> jax.Array:
-    """``x`` with uniform noise of one grey level's width, as (5) asks."""
-    return x + LEVEL * jax.random.uniform(key, x.shape, minval=-0.5, maxval=0.5)
+def dequantise(key: jax.Array, x: jax.Array, level: float = LEVEL) -> jax.Array:
+    """``x`` with uniform noise of one level's width, as (5) asks; real numbers, of level 0, stay as they are."""
+    return x + level * jax.random.uniform(key, x.shape, minval=-0.5, maxval=0.5) if level else x
 
 
-def bits_per_dim(log_prob: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
-    """Bits per colour channel of a pixel, from nats per image."""
-    height, width, channels = shape
-    return -log_prob / (height * width * channels * jnp.log(2.0))
+def log_level(level: float = LEVEL) -> float:
+    """What (5) adds per dimension, nats; 0 of real numbers, whose log-probability is a density's."""
+    return math.log(level) if level else 0.0
+
+
+def bits_per_dim(log_prob: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Bits per number of an example of ``shape``, from nats per example."""
+    return -log_prob / (math.prod(shape) * jnp.log(2.0))

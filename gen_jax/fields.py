@@ -36,6 +36,8 @@ class Kind(NamedTuple):
     """Of a log-probability, divided by the field's numbers."""
     limit: float
     """What is seen lies in [-limit, limit]."""
+    level: float
+    """How far apart two neighbouring values are as seen; 0 of numbers, whose log-probability is a density's."""
 
 
 class Field(NamedTuple):
@@ -66,10 +68,10 @@ def _kept(dtype: Any) -> Callable[[Any], Any]:
 
 
 def _as_stored(name: str, dtype: Any, unit: str) -> Kind:
-    return Kind(name, dtype, dtype, _kept(dtype), _kept(dtype), unit, float("inf"))
+    return Kind(name, dtype, dtype, _kept(dtype), _kept(dtype), unit, float("inf"), 0.0)
 
 
-PIXELS = Kind("pixels", np.uint8, np.float32, _to_floats, _to_bytes, "bits/dim", 1.0)
+PIXELS = Kind("pixels", np.uint8, np.float32, _to_floats, _to_bytes, "bits/dim", 1.0, 2 / 255)
 REAL = _as_stored("real", np.float32, "nats/dim")
 SYMBOL = _as_stored("symbol", np.int32, "nats/symbol")
 COUNT = _as_stored("count", np.int32, "nats/word")
@@ -98,6 +100,17 @@ def of_images(fields: Fields) -> tuple[tuple[int, int, int], int]:
 def classes_of(fields: Fields) -> int:
     """The classes of the labels, 0 without."""
     return fields["label"].size if "label" in fields else 0
+
+
+def known_classes(fields: Fields, *, conditional: bool) -> int:
+    """The classes that a model is to know: those of the labels, or 0 where it is not conditional.
+
+    Raises:
+      ValueError: if labels are asked for and missing.
+    """
+    if conditional and not classes_of(fields):
+        raise ValueError("expected labelled data for conditional=True, got data without labels; set it to False")
+    return classes_of(fields) if conditional else 0
 
 
 def made_of(fields: Fields) -> tuple[str, Field]:

@@ -11,9 +11,9 @@ averages, the components of a mixture fitted by EM) lives in *buffers*; a loss r
 
 Conventions that every model keeps:
 
-* images are float32 ``[B, H, W, C]`` in [-1, 1]; labels are int32 ``[B]``; a batch is a dict with ``image`` and,
-  where the data has labels, ``label``;
-* losses are means over the batch, in float32; likelihoods are sums over pixels, in nats;
+* a batch is a dict of named arrays, the fields of the data (:mod:`gen_jax.fields`); a sample is one of them, told
+  others; images are float32 ``[B, H, W, C]`` in [-1, 1], labels int32 ``[B]``;
+* losses are means over the batch, in float32; likelihoods are sums over an example's numbers, in nats;
 * randomness comes only from the ``key`` argument, drawn over the whole batch: modules store no generator.
 """
 
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+
+from gen_jax.fields import Fields
 
 Tree = Any  # a pytree of arrays; for parameters and buffers: nested dicts with string keys
 Params = dict[str, Tree]  # by player
@@ -73,21 +75,22 @@ class Model(Protocol):
     """A frozen dataclass of networks and hyperparameters; all its methods are pure.
 
     A model whose likelihood is known adds ``log_prob(params, buffers, key, batch) -> [B]``: the log-probability, in
-    nats, of each image as 8-bit data, and ``log_prob_kind``: ``"exact"``; ``"lower bound"`` in expectation over the
-    key; or ``"estimate"``, by a solver and random probes, of the law of the deterministic sampler, dequantised. A word
-    after it says what else must be known to compare it (``"lower bound, binarised"``). Where a figure is made of
-    others, ``evidence``, with the same arguments, gives them: a bound's terms, an estimate's standard error. Families
-    add methods of their own (``encode``, ``decode``, ``denoise``, ``interpolate``).
+    nats, of each example as it is stored (of pixels, as 8-bit data), and ``log_prob_kind``: ``"exact"``; ``"lower
+    bound"`` in expectation over the key; or ``"estimate"``, by a solver and random probes, of the law of the
+    deterministic sampler, dequantised. A word after it says what else must be known to compare it (``"lower bound,
+    binarised"``). Where a figure is made of others, ``evidence``, with the same arguments, gives them: a bound's terms,
+    an estimate's standard error. Families add methods of their own (``encode``, ``decode``, ``denoise``,
+    ``interpolate``).
     """
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """H, W, C of one image."""
+    def makes(self) -> str:
+        """The field that samples are of."""
         ...
 
     @property
-    def classes(self) -> int:
-        """0: without labels."""
+    def given(self) -> tuple[str, ...]:
+        """The fields that a sample may be told, as keyword arguments of :meth:`sample`."""
         ...
 
     @property
@@ -97,20 +100,27 @@ class Model(Protocol):
 
     @property
     def network_evaluations(self) -> int:
-        """Network evaluations per generated image."""
+        """Network evaluations per sample."""
         ...
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
         """Parameters and buffers of every player; ``batch`` is data to start from, for models that need it."""
         ...
 
-    def sample(
-        self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
-    ) -> jax.Array:
-        """``n`` images, float32 ``[n, H, W, C]`` in [-1, 1]; each independent of its batch-mates.
+    def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int, **given: jax.Array) -> jax.Array:
+        """``n`` of the field it makes, ``[n, ...]`` as a model sees them; each independent of its batch-mates.
 
-        ``label`` is int32 ``[n]``; where a model has classes and none is given, labels are drawn uniformly.
+        What is given has ``n`` as its first axis, too. A model computes with what it is told: who asks for samples
+        (:meth:`gen_jax.run.Run.sample`) also draws what was not said.
         """
+        ...
+
+
+class Configuration(Protocol):
+    """Plain data that builds a model for data of these fields; it becomes flags, and a run's ``config.json``."""
+
+    def build(self, fields: Fields) -> Any:
+        """The game; a ValueError for data that it is not of, or settings that cannot be built."""
         ...
 
 
@@ -139,3 +149,13 @@ def due(turns: tuple[Turn, ...], step: int) -> tuple[int, ...]:
 def players(turns: tuple[Turn, ...]) -> tuple[str, ...]:
     """The players who ever move, in the order of their first turn."""
     return tuple(dict.fromkeys(turn.player for turn in turns))
+
+
+def turns_taken(turns: tuple[Turn, ...], player: str, steps: int) -> int:
+    """How many turns a player takes in so many steps."""
+
+    def taken(turn: Turn) -> int:
+        stop = steps if turn.stop is None else min(steps, turn.stop)
+        return max(0, -(-stop // turn.every) - -(-turn.start // turn.every))
+
+    return sum(taken(turn) for turn in turns if turn.player == player)

@@ -1,11 +1,10 @@
 """What a run's directory says of it: ``config.json``, and to whom the directory belongs."""
 
 import dataclasses
-import difflib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -13,23 +12,26 @@ from typing import Any
 
 import jax
 
-from gen_jax import data
+from gen_jax import data, fields
+from gen_jax.checks import nearest
 from gen_jax.models import CONFIGURATIONS, Configuration
 from gen_jax.train import checkpoint
 from gen_jax.train.loop import Training
-from gen_jax.train.optimizers import Adam, Optimizer
+from gen_jax.train.optimizers import RECIPES, Optimizer
 
 _FREE = (
-    "steps",
-    "log_every",
-    "checkpoint_every",
-    "sample_every",
-    "evaluate_every",
-    "evaluate_images",
-    "metrics",
-    "steps_per_call",
-    "fsdp",
-)  # may change on resume
+    "training.steps",
+    "training.seconds",
+    "training.log_every",
+    "training.checkpoint_every",
+    "training.sample_every",
+    "training.evaluate_every",
+    "training.steps_per_call",
+    "training.fsdp",
+    "data.counts",
+    "data.names",
+    "data.parts",
+)  # may change on resume: what does not change the run, and what the fingerprint says already
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -39,32 +41,38 @@ class ConfigError(ValueError):
 
 def describe(
     configuration: Configuration,
-    source: data.Source,
+    sources: Sequence[data.Source],
     image_size: int | None,
     training: Training,
     optimizers: Mapping[str, Optimizer],
     flip: bool,
     crop: int,
+    begin: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """``config.json``: all that a run is made of."""
     described = {
         "model": describe_configuration(configuration),
-        "shape": source.shape,
-        "classes": source.classes,
+        "fields": fields.to_json({name: field for source in sources for name, field in source.fields.items()}),
         "data": {
-            "name": source.name,
-            "split": source.split,
-            "size": source.size,
-            "fingerprint": source.fingerprint,
+            "name": " + ".join(source.name for source in sources),
+            "split": sources[0].split,
+            "size": sources[0].size,
+            "fingerprint": " ".join(source.fingerprint for source in sources),
             "resized": image_size,
             "flip": flip,
             "crop": crop,
+            "counts": {name: counts for source in sources for name, counts in source.counts.items()},
+            "names": {name: names for source in sources for name, names in source.names.items()},
+            "parts": [{"name": s.name, "split": s.split, "fields": list(s.fields)} for s in sources],
         },
         "training": dataclasses.asdict(training),
         "optimizers": {
-            name: dataclasses.asdict(recipe) if isinstance(recipe, Adam) else "given in Python"
+            name: {"recipe": type(recipe).__name__, **dataclasses.asdict(recipe)}
+            if isinstance(recipe, RECIPES)
+            else "given in Python"
             for name, recipe in optimizers.items()
         },
+        "begin": begin,
         "versions": {"gen_jax": version("gen_jax"), **{name: version(name) for name in _PACKAGES}},
         "devices": [str(device) for device in jax.devices()],
     }
@@ -96,11 +104,10 @@ def configuration_from(described: Mapping[str, Any]) -> Configuration:
     values = dict(described)
     name = values.pop("configuration", None)
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, 1)
-        raise ConfigError(f"unknown model configuration {name!r}; {f'nearest: {near[0]}' if near else sorted(known)}")
+        raise ConfigError(f"unknown model configuration {name!r}{nearest(name, known)}; there are {', '.join(known)}")
     try:
-        return known[name](**{key: _tuples(value) for key, value in values.items()})
-    except TypeError as error:
+        return known[name](**values)
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}: {error}") from error
 
 
@@ -138,10 +145,11 @@ def claimed(directory: str | Path | None, settings: dict[str, Any]) -> Iterator[
 
 
 def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    for section in ("model", "shape", "classes", "data", "training", "optimizers"):
+    for section in ("model", "fields", "data", "training", "optimizers", "begin"):
         old, new = _flat(before.get(section), section), _flat(now[section], section)
         for name in sorted(old.keys() | new.keys()):
-            if name.removeprefix("training.") not in _FREE and old.get(name) != new.get(name):
+            free = name.startswith(_FREE) or (section == "begin" and name.endswith(".run"))
+            if not free and old.get(name) != new.get(name):
                 raise ConfigError(
                     f"{path} holds a run with {name} = {old.get(name)}, this one has {new.get(name)};"
                     " choose another --workdir, or give the same settings"
@@ -152,7 +160,3 @@ def _flat(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {name: value}
     return {k: v for key, part in value.items() for k, v in _flat(part, f"{name}.{key}").items()}
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value

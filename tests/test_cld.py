@@ -9,6 +9,7 @@ import pytest
 from scipy import integrate
 
 from gen_jax.diffusion import cld, times
+from gen_jax.fields import images
 from gen_jax.models.cld import CLDConfig
 from gen_jax.protocol import Network
 
@@ -101,7 +102,7 @@ def with_network(configuration, predict):
     def apply(params, buffers, both, told, label=None, **_):
         return predict(both[..., :1], both[..., 1:], told / 1000), buffers
 
-    model = dataclasses.replace(configuration.build(SHAPE, 0), network=Network(lambda key: ({}, {}), apply))
+    model = dataclasses.replace(configuration.build(images(SHAPE)), network=Network(lambda key: ({}, {}), apply))
     return model, {"denoiser": {}}, {"denoiser": {}}
 
 
@@ -140,7 +141,9 @@ def test_the_score_of_velocities_alone_needs_no_network():
 
 
 def test_it_is_a_game():
-    model = CLDConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=3, conditional=True).build(SHAPE, 3)
+    model = CLDConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=3, conditional=True).build(
+        images(SHAPE, 3)
+    )
     shapes = jax.eval_shape(model.init, jax.random.key(0), {})
     params, buffers = jax.tree.map(lambda a: 0.1 * jnp.ones(a.shape, a.dtype), shapes)
     batch = {"image": jnp.zeros((4, *SHAPE)), "label": jnp.arange(4) % 3}
@@ -148,4 +151,4 @@ def test_it_is_a_game():
     x = jax.jit(model.sample, static_argnums=3)(params, buffers, jax.random.key(2), 2)
     assert jnp.isfinite(loss) and x.shape == (2, *SHAPE) and model.network_evaluations == 3
     with pytest.raises(ValueError, match="velocity_variance"):
-        CLDConfig(velocity_variance=0.0).build(SHAPE, 0)
+        CLDConfig(velocity_variance=0.0).build(images(SHAPE))

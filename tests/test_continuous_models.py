@@ -13,6 +13,7 @@ from gen_jax import distributions
 from gen_jax.diffusion import training
 from gen_jax.diffusion.precondition import Inputs
 from gen_jax.diffusion.process import X0
+from gen_jax.fields import images
 from gen_jax.models import edm, flow_matching, score_sde
 from gen_jax.models.edm import EDMConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
@@ -69,7 +70,7 @@ def normal(process, x, t, mean=MEAN, spread=SPREAD):
 @pytest.mark.parametrize("name", MODELS)
 def test_loss_of_a_network_that_says_zero(name):
     """1 for eps; 1 for EDM where the data have the variance it is made for; 1 + E x^2 for a velocity."""
-    model, *state = with_network(MODELS[name].build(SHAPE, 0), lambda params, x, t: jnp.zeros_like(x))
+    model, *state = with_network(MODELS[name].build(images(SHAPE)), lambda params, x, t: jnp.zeros_like(x))
     x = 0.5 * jax.random.normal(jax.random.key(0), (256, *SHAPE))
     x = (x - x.mean()) / x.std() * 0.5
     loss = jax.jit(jax.vmap(lambda key: model.loss(*state, {"image": x}, key, step=0, ema=None)[0]))
@@ -82,7 +83,7 @@ def test_loss_of_a_network_that_says_zero(name):
 )
 def test_the_best_affine_network_is_the_exact_denoiser_of_normal_data(name):
     """At any one time; a quadratic loss is minimised by one step of Newton's."""
-    model = MODELS[name].build(SHAPE, 0)
+    model = MODELS[name].build(images(SHAPE))
     affine, *_ = with_network(model, lambda params, x, t: params[0] * x + params[1])
     x = MEAN + SPREAD * jax.random.normal(jax.random.key(2), (4000, *SHAPE))
     for time in (0.05, 0.3, 0.9):
@@ -102,7 +103,7 @@ def test_the_best_affine_network_is_the_exact_denoiser_of_normal_data(name):
 @pytest.mark.parametrize("name", SAMPLED)
 def test_every_sampler_reaches_the_law_of_the_data(name):
     configuration, evaluations = SAMPLED[name]
-    model, *state = with_denoiser(configuration.build(SHAPE, 0), normal)
+    model, *state = with_denoiser(configuration.build(images(SHAPE)), normal)
     x = np.asarray(jax.jit(model.sample, static_argnums=3)(*state, jax.random.key(0), 64))
     assert model.network_evaluations == evaluations
     law = stats.norm(MEAN, SPREAD)  # clipped to [-1, 1], which is 0.4 % of it
@@ -115,7 +116,7 @@ def test_log_probabilities_of_normal_data_are_exact(name):
     """Of the dequantised image, pixels being independent, so that probes are exact."""
     configuration = dataclasses.replace(MODELS[name], probes=2)
     with jax.enable_x64(True):
-        model, *state = with_denoiser(configuration.build((4, 4, 1), 0), normal)
+        model, *state = with_denoiser(configuration.build(images((4, 4, 1))), normal)
         levels = np.random.default_rng(0).integers(80, 220, (8, 4, 4, 1)) / 127.5 - 1
         batch, key = {"image": jnp.asarray(levels)}, jax.random.key(0)
         got = jax.jit(model.evidence)(*state, key, batch)
@@ -140,7 +141,7 @@ def test_uniform_grey_levels_take_eight_bits():
         return jnp.clip(x + spread * (norm.pdf(a) - norm.pdf(b)) / inside, -edge, edge)
 
     with jax.enable_x64(True):
-        model, *state = with_denoiser(EDMConfig(largest_noise=20.0).build((4, 4, 1), 0), uniform)
+        model, *state = with_denoiser(EDMConfig(largest_noise=20.0).build(images((4, 4, 1))), uniform)
         levels = np.random.default_rng(0).integers(0, 256, (16, 4, 4, 1)) / 127.5 - 1
         got = jax.jit(model.log_prob)(*state, jax.random.key(0), {"image": jnp.asarray(levels)})
     np.testing.assert_allclose(distributions.bits_per_dim(got, (4, 4, 1)).mean(), 8.0, atol=0.05)
@@ -153,11 +154,11 @@ def test_objectives_of_the_likelihood_agree():
     found = {}
     for objective in ("likelihood", "importance"):
         configuration = dataclasses.replace(MODELS["vp"], objective=objective)
-        zero, *state = with_network(configuration.build(SHAPE, 0), lambda params, x, t: jnp.zeros_like(x))
+        zero, *state = with_network(configuration.build(images(SHAPE)), lambda params, x, t: jnp.zeros_like(x))
         loss = jax.vmap(lambda key, m=zero, s=state: m.loss(*s, batch, key, step=0, ema=None)[0])
         found[objective] = np.asarray(jax.jit(loss)(jax.random.split(jax.random.key(1), 2000)))
     # of a network that says zero: the integral of g^2 / sigma^2 = d log r^2 / dt, which is 2 log(r_1 / r_0)
-    process = MODELS["vp"].build(SHAPE, 0).process
+    process = MODELS["vp"].build(images(SHAPE)).process
     r = [float(process.sigma(t) / process.alpha(t)) for t in (jnp.array(1e-5), jnp.array(1.0))]
     exact = 2 * np.log(r[1] / r[0]) / (1 - 1e-5)
     np.testing.assert_allclose(found["importance"].mean(), exact, rtol=0.005)
@@ -166,7 +167,7 @@ def test_objectives_of_the_likelihood_agree():
 
 
 def test_times_may_prefer_the_middle():
-    middle = dataclasses.replace(MODELS["flow"], times="logit_normal").build(SHAPE, 0)
+    middle = dataclasses.replace(MODELS["flow"], times="logit_normal").build(images(SHAPE))
     t = middle.law(training.spread(jax.random.key(0), 1000))
     assert t.min() > 0 and t.max() < 1 and np.mean((t > 0.25) & (t < 0.75)) > 0.7
 
@@ -184,11 +185,11 @@ def test_times_may_prefer_the_middle():
 )
 def test_what_cannot_be_built_is_refused(configuration, message):
     with pytest.raises(ValueError, match=message):
-        configuration.build(SHAPE, 0)
+        configuration.build(images(SHAPE))
 
 
 def test_references_have_the_papers_evaluations():
     shape = (32, 32, 3)
-    counts = [m.REFERENCE.build(shape, 0).network_evaluations for m in (score_sde, edm)]
-    assert [*counts, score_sde.EXPLODING.build(shape, 0).network_evaluations] == [1000, 35, 2000]
-    assert flow_matching.SMALL.build((28, 28, 1), 10).classes == 0
+    counts = [m.REFERENCE.build(images(shape)).network_evaluations for m in (score_sde, edm)]
+    assert [*counts, score_sde.EXPLODING.build(images(shape)).network_evaluations] == [1000, 35, 2000]
+    assert flow_matching.SMALL.build(images((28, 28, 1), 10)).classes == 0

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gen_jax.fields import images
 from gen_jax.interpolate import lerp, slerp
 from gen_jax.models.dcgan import REFERENCE, SMALL, DCGANConfig, arithmetic
 from gen_jax.networks import dcgan as nets
@@ -22,7 +23,7 @@ TINY = DCGANConfig(latent=16, base=8)
 @functools.cache
 def game(side=8, channels=1, classes=0):
     config = dataclasses.replace(TINY, conditional=classes > 0)
-    model = config.build((side, side, channels), classes)
+    model = config.build(images((side, side, channels), classes))
     draw = np.random.default_rng(side + channels).normal
     batch = {
         "image": np.tanh(2 * draw(size=(6, side, side, channels))).astype(np.float32),
@@ -49,10 +50,10 @@ def sampler(n, *arguments):
 
 
 def test_published_parameter_counts():
-    model = REFERENCE.build((64, 64, 3), 0)
+    model = REFERENCE.build(images((64, 64, 3)))
     assert parameter_count(model.generator.init) == 3_576_704
     assert parameter_count(model.critic.init) == 2_765_568
-    wide = dataclasses.replace(REFERENCE, base=128).build((64, 64, 3), 0)
+    wide = dataclasses.replace(REFERENCE, base=128).build(images((64, 64, 3)))
     assert parameter_count(wide.generator.init) == 12_658_432
     assert parameter_count(wide.critic.init) == 11_036_160
 
@@ -68,7 +69,7 @@ def test_plan(side, expected):
 
 
 def test_initial_weights():
-    params, buffers = jax.jit(lambda key: TINY.build((8, 8, 1), 0).init(key, {}))(jax.random.key(0))
+    params, buffers = jax.jit(lambda key: TINY.build(images((8, 8, 1))).init(key, {}))(jax.random.key(0))
     kernels = []
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         name = path[-1].key
@@ -207,7 +208,7 @@ def test_labels_matter_and_are_uniform_where_none_is_given():
 
 
 def test_labels_are_ignored_where_the_model_is_unconditional():
-    model = TINY.build((8, 8, 1), 10)
+    model = TINY.build(images((8, 8, 1), 10))
     assert model.classes == 0
     _, params, buffers, batch = game()
     without = {"image": batch["image"]}
@@ -275,8 +276,8 @@ def test_configuration_is_plain_data(config):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: DCGANConfig(conditional=True).build((8, 8, 1), 0), "labelled"),
-        (lambda: DCGANConfig(base=0).build((8, 8, 1), 0), "at least 1"),
+        (lambda: DCGANConfig(conditional=True).build(images((8, 8, 1))), "labelled"),
+        (lambda: DCGANConfig(base=0).build(images((8, 8, 1))), "at least 1"),
         (lambda: game()[0].sample(*game()[1:3], jax.random.key(0), 2, label=jnp.zeros(2, int)), "no labels"),
         (lambda: _step_without_labels(), "labels"),
     ],

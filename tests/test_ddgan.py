@@ -13,6 +13,7 @@ import scipy.signal
 import scipy.stats
 
 from gen_jax.diffusion.schedules import discrete
+from gen_jax.fields import images
 from gen_jax.models import ddgan
 from gen_jax.models.ddgan import REFERENCE, SMALL, DDGANConfig, denoise, diffuse_pair, posterior, variances
 from gen_jax.networks import ncsnpp
@@ -47,7 +48,7 @@ DEEPER = dataclasses.replace(
 
 @functools.cache
 def game(config=TINY, shape=(8, 8, 1), classes=0):
-    model = config.build(shape, classes)
+    model = config.build(images(shape, classes))
     draw = np.random.default_rng(sum(shape)).normal
     batch = {"image": jnp.tanh(draw(size=(6, *shape)).astype(np.float32)), "label": jnp.arange(6) % 3}
     # weights everywhere, for at the start many are zero
@@ -231,7 +232,7 @@ def test_turns():
     assert isinstance(model, Model) and model.network_evaluations == 4
     assert [(turn.player, turn.every) for turn in model.turns] == [("critic", 1), ("critic", 15), ("generator", 1)]
     assert [due(model.turns, step) for step in (0, 1, 15)] == [(0, 1, 2), (0, 2), (0, 1, 2)]
-    without = dataclasses.replace(TINY, penalty=0.0).build((8, 8, 1), 0)
+    without = dataclasses.replace(TINY, penalty=0.0).build(images((8, 8, 1)))
     assert [turn.player for turn in without.turns] == ["critic", "generator"]
 
 
@@ -291,7 +292,7 @@ def test_labels_are_uniform_where_none_is_given():
 
 def test_the_start():
     # The generator begins at grey, whatever it is given; nothing is infinite.
-    model = TINY.build((8, 8, 1), 0)
+    model = TINY.build(images((8, 8, 1)))
     params, buffers = model.init(jax.random.key(0), {})
     chex.assert_tree_all_finite(params)
     np.testing.assert_array_equal(sampler(6)(params, buffers, jax.random.key(7)), 0)
@@ -316,7 +317,7 @@ def test_bfloat16_weights():
 
 
 def test_published_parameter_counts():
-    model = REFERENCE.build((32, 32, 3), 0)
+    model = REFERENCE.build(images((32, 32, 3)))
     assert parameter_count(model.generator.init) == 48_432_515
     assert parameter_count(model.critic.init) == 12_741_633
 
@@ -330,7 +331,7 @@ def test_sides_of_levels(side, expected):
 
 def test_odd_sides():
     # 28, 14, 7 and 7 again: the reference configuration takes Fashion-MNIST as it is.
-    model = dataclasses.replace(REFERENCE, base=4, blocks=1, critic_base=2).build((28, 28, 1), 0)
+    model = dataclasses.replace(REFERENCE, base=4, blocks=1, critic_base=2).build(images((28, 28, 1)))
     params, buffers = jax.eval_shape(model.init, jax.random.key(0), {})
     x, t = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.int32)
     z = jax.ShapeDtypeStruct((2, 100), jnp.float32)
@@ -510,7 +511,7 @@ def test_configuration_is_plain_data(config):
 )
 def test_bad_configuration_is_named(changes, shape, message):
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(TINY, **changes).build(shape, 0)
+        dataclasses.replace(TINY, **changes).build(images(shape))
 
 
 def test_missing_labels_are_named():

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from gen_jax import distributions
+from gen_jax import distributions, fields
 from gen_jax.diffusion import training
 from gen_jax.models.ddpm import REFERENCE, SMALL, DDPMConfig
 from gen_jax.nn.functional import parameter_count
@@ -23,7 +23,7 @@ SHAPE = (8, 8, 1)
 @functools.cache
 def made(configuration=TINY, shape=SHAPE, classes=0, scale=0.0):
     """A model with parameters moved by noise of ``scale`` from where they start."""
-    model = configuration.build(shape, classes)
+    model = configuration.build(fields.images(shape, classes))
 
     @jax.jit
     def init():
@@ -37,7 +37,9 @@ def made(configuration=TINY, shape=SHAPE, classes=0, scale=0.0):
 def with_network(configuration, shape, predict, classes=0):
     """A model whose network is a function of (x, t in 0 .. 1000, label)."""
     apply = lambda params, buffers, x, t, label=None, **_: (predict(x, t, label), buffers)  # noqa: E731
-    model = dataclasses.replace(configuration.build(shape, classes), network=Network(lambda key: ({}, {}), apply))
+    model = dataclasses.replace(
+        configuration.build(fields.images(shape, classes)), network=Network(lambda key: ({}, {}), apply)
+    )
     return model, {"denoiser": {}}, {"denoiser": {}}
 
 
@@ -47,7 +49,7 @@ def images(n=16, shape=SHAPE, seed=0):
 
 
 def test_the_reference_has_the_published_size():
-    model = REFERENCE.build((32, 32, 3), 0)
+    model = REFERENCE.build(fields.images((32, 32, 3)))
     assert parameter_count(lambda key: model.init(key, {})) == 35_746_307
     assert model.network_evaluations == 1000
 
@@ -83,7 +85,7 @@ def test_data_of_one_image_are_sampled_exactly(prediction, sampler):
     """The right prediction is known in closed form, and every sampler must end at that image."""
     target = images(1)
     configuration = dataclasses.replace(TINY, prediction=prediction, sampler=sampler)
-    reference = configuration.build(SHAPE, 0)
+    reference = configuration.build(fields.images(SHAPE))
 
     def predict(x, t, label):
         t = jnp.round(t * 20 / 1000).astype(int)
@@ -151,7 +153,7 @@ def test_labels_are_hidden_at_the_rate_that_is_asked_for():
 def _encodable():
     """Independent N(0, 0.3^2) pixels: the exact denoiser is a multiple of x_t, and encoding has a closed form."""
     configuration = DDPMConfig(prediction="x0", sampling_steps=400, schedule="linear")
-    reference = configuration.build(SHAPE, 0)
+    reference = configuration.build(fields.images(SHAPE))
 
     def predict(x, t, label):
         alpha, sigma = reference.process.at(jnp.round(t).astype(int), x)
@@ -266,7 +268,7 @@ def test_configurations_are_plain_data():
 )
 def test_what_cannot_be_built_is_refused(change, shape, message):
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(TINY, **change).build(shape, 0)
+        dataclasses.replace(TINY, **change).build(fields.images(shape))
 
 
 def test_a_conditional_model_wants_labels():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from gen_jax.diffusion.coupling import optimal
+from gen_jax.fields import images
 from gen_jax.models import FlowMatchingConfig
 
 
@@ -38,7 +39,7 @@ def test_targets_of_the_flow_vary_less():
     losses = {}
     x = jnp.repeat(jax.random.rademacher(jax.random.key(0), (128, 1, 1, 1), jnp.float32), 4, axis=1)
     for name in ("independent", "optimal"):
-        model = FlowMatchingConfig(channels=4, multipliers=(1,), blocks=1, coupling=name).build((4, 4, 1), 0)
+        model = FlowMatchingConfig(channels=4, multipliers=(1,), blocks=1, coupling=name).build(images((4, 4, 1)))
         noise = model.coupling(x, jax.random.normal(jax.random.key(1), x.shape))
         losses[name] = _cost(noise, x)
     assert losses["optimal"] < 0.8 * losses["independent"]
@@ -46,4 +47,4 @@ def test_targets_of_the_flow_vary_less():
 
 def test_labels_are_refused():
     with pytest.raises(ValueError, match="coupling='independent' with conditional=True"):
-        FlowMatchingConfig(coupling="optimal", conditional=True).build((8, 8, 1), 3)
+        FlowMatchingConfig(coupling="optimal", conditional=True).build(images((8, 8, 1), 3))

@@ -13,6 +13,7 @@ import gen_jax
 from gen_jax import Adam, Training
 from gen_jax.diffusion import process as p
 from gen_jax.diffusion import times
+from gen_jax.fields import images
 from gen_jax.models.consistency import REFERENCE, ConsistencyConfig, average
 from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.distillation import Distillation, DistillationConfig
@@ -43,7 +44,7 @@ def with_map(configuration, wanted):
         skip, out = SPREAD**2 / (beyond**2 + SPREAD**2), SPREAD * beyond / jnp.hypot(t, SPREAD).reshape(-1, 1, 1, 1)
         return (wanted(params, x, t) - skip * x) / jnp.maximum(out, 1e-9), buffers
 
-    model = configuration.build(SHAPE, 0)
+    model = configuration.build(images(SHAPE))
     if model.teacher is not None:
         told = Network(lambda key: ({}, {}), lambda params, buffers, x, t, *_, **__: (gaussian(x, t), buffers))
         inputs = model.teacher.inputs._replace(scale=lambda _, t: jnp.ones(()), label=lambda _, t: t)
@@ -53,7 +54,7 @@ def with_map(configuration, wanted):
 
 
 def test_at_the_least_noise_the_map_is_the_identity():
-    model = TINY.build(SHAPE, 0)
+    model = TINY.build(images(SHAPE))
     params, buffers = jax.jit(lambda: model.init(jax.random.key(0), {}))()
     params = jax.tree.map(lambda a: a + 1.0, params)
     x = jax.random.normal(jax.random.key(1), (3, *SHAPE))
@@ -63,7 +64,7 @@ def test_at_the_least_noise_the_map_is_the_identity():
 
 
 def test_noises_are_neighbours_on_edms_grid_and_follow_their_law():
-    model = dataclasses.replace(TINY, first_intervals=17).build(SHAPE, 0)
+    model = dataclasses.replace(TINY, first_intervals=17).build(images(SHAPE))
     u = (jnp.arange(200_000) + 0.5) / 200_000
     t, s = (np.asarray(a) for a in jax.jit(model.neighbours)(u, 0))
     grid = times.karras(80.0, 0.002, 17, data=None)[::-1]
@@ -76,7 +77,7 @@ def test_noises_are_neighbours_on_edms_grid_and_follow_their_law():
 
 
 def test_intervals_double():
-    model = REFERENCE.build((32, 32, 3), 0)
+    model = REFERENCE.build(images((32, 32, 3)))
     got = [int(model.interval_count(step)) for step in (0, 49_999, 50_000, 349_999, 350_000, 10**6)]
     assert got == [10, 10, 20, 640, 1280, 1280]
 
@@ -155,7 +156,7 @@ def test_whom_the_student_agrees_with():
 )
 def test_what_cannot_be_built_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(TINY, **change).build(SHAPE, 0)
+        dataclasses.replace(TINY, **change).build(images(SHAPE))
 
 
 TEACHER = DDPMConfig(
@@ -165,7 +166,7 @@ TEACHER = DDPMConfig(
 
 def distillation():
     """A teacher who knows N(0, SPREAD^2) data, and a table of what the student should say at its times."""
-    teacher = dataclasses.replace(TEACHER.build(SHAPE, 0), limit=float("inf"))
+    teacher = dataclasses.replace(TEACHER.build(images(SHAPE)), limit=float("inf"))
     alpha, sigma = (
         np.asarray(f(jnp.arange(-1, 64)), np.float64) for f in (teacher.process.alpha, teacher.process.sigma)
     )
@@ -205,11 +206,11 @@ def test_the_student_who_goes_two_steps_in_one_has_no_loss():
 def test_its_configuration_is_plain_data():
     configuration = DistillationConfig(TEACHER)
     assert DistillationConfig(**json.loads(json.dumps(dataclasses.asdict(configuration)))) == configuration
-    assert configuration.build(SHAPE, 0).network_evaluations == 4
+    assert configuration.build(images(SHAPE)).network_evaluations == 4
     with pytest.raises(ValueError, match="even number"):
-        DistillationConfig(dataclasses.replace(TEACHER, sampling_steps=7)).build(SHAPE, 0)
+        DistillationConfig(dataclasses.replace(TEACHER, sampling_steps=7)).build(images(SHAPE))
     with pytest.raises(ValueError, match="fixed variance"):
-        DistillationConfig(dataclasses.replace(TEACHER, variance="learned")).build(SHAPE, 0)
+        DistillationConfig(dataclasses.replace(TEACHER, variance="learned")).build(images(SHAPE))
 
 
 @pytest.mark.slow
@@ -238,7 +239,7 @@ def test_a_trained_run_becomes_a_teacher(kind):
 
 def test_a_teacher_of_other_networks_is_refused():
     images = np.zeros((8, *SHAPE), np.uint8)
-    model = TEACHER.build(SHAPE, 0)
+    model = TEACHER.build(images(SHAPE))
     params, buffers = jax.jit(lambda key: model.init(key, {}))(jax.random.key(0))
     run = gen_jax.Run(model, TEACHER, params, buffers, 1, {})
     wide = DistillationConfig(dataclasses.replace(TEACHER, channels=8))

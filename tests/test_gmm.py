@@ -12,7 +12,7 @@ import scipy.stats
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
-from gen_jax import data, distributions
+from gen_jax import data, distributions, fields
 from gen_jax.models import gmm
 from gen_jax.train import ema, step
 
@@ -218,7 +218,7 @@ def images():
 
 
 def built(kind, components=3, **options):
-    return gmm.GMMConfig(components=components, covariance=kind, **options).build((8, 8, 1), 10)
+    return gmm.GMMConfig(components=components, covariance=kind, **options).build(fields.images((8, 8, 1), 10))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -260,7 +260,7 @@ def test_training_is_as_good_as_scikit_learns_on_held_out_digits():
         train, test = data.load("digits"), data.load("digits", split="test")
         images = data.prepare({"image": jnp.asarray(train.image(np.arange(train.size)))})
         held_out = data.prepare({"image": jnp.asarray(test.image(np.arange(test.size)))})
-        model = gmm.GMMConfig(covariance="diagonal", lloyd_steps=3).build((8, 8, 1), 10)
+        model = gmm.GMMConfig(covariance="diagonal", lloyd_steps=3).build(fields.images((8, 8, 1), 10))
         recipes = {"mixture": optax.identity()}
         make = functools.partial(step.init_state, model.init, model.turns, recipes)
         state = jax.jit(make)(jax.random.key(0), images)
@@ -285,7 +285,7 @@ def test_free_parameters_and_refusals(images):
     with pytest.raises(ValueError, match="batch of 400"):
         built("diagonal", 401).init(jax.random.key(0), images)
     with pytest.raises(ValueError, match=r"\(8, 8, 1\)"):
-        gmm.GMMConfig().build((12, 12, 1), 0).init(jax.random.key(0), images)
+        gmm.GMMConfig().build(fields.images((12, 12, 1))).init(jax.random.key(0), images)
     for wrong in ({"components": 0}, {"regularisation": -1.0}):
         with pytest.raises(ValueError, match="at least 1"):
-            gmm.GMMConfig(**wrong).build((8, 8, 1), 0)
+            gmm.GMMConfig(**wrong).build(fields.images((8, 8, 1)))

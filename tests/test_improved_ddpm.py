@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gen_jax import fields
 from gen_jax.diffusion import samplers, schedules
 from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.improved_ddpm import HYBRID, LossSecondMoment, Objective, first_half
@@ -26,7 +27,7 @@ def saying(h, configuration=TINY):
     def apply(params, buffers, x, t, label=None, **_):
         return jnp.concatenate([params["f"] * x, jnp.broadcast_to(params["h"], x.shape)], axis=-1), buffers
 
-    model = configuration.build(SHAPE, 0)
+    model = configuration.build(fields.images(SHAPE))
     net = Network(lambda key: ({"f": jnp.array(0.5), "h": jnp.asarray(h)}, {}), apply)
     diffusion = dataclasses.replace(model.diffusion, network=first_half(net))
     model = dataclasses.replace(model, network=net, diffusion=diffusion)
@@ -49,7 +50,7 @@ def test_the_ends_of_the_variance_are_the_fixed_ones():
 @pytest.mark.parametrize(("h", "variance"), [(-1.0, "small"), (1.0, "large")])
 def test_at_the_ends_bound_and_samples_are_those_of_the_fixed_variances(h, variance):
     model, params, buffers = saying(h)
-    plain = dataclasses.replace(TINY, variance=variance).build(SHAPE, 0)
+    plain = dataclasses.replace(TINY, variance=variance).build(fields.images(SHAPE))
     plain = dataclasses.replace(plain, network=model.diffusion.network)
     inner, batch = {"denoiser": {}}, {"image": images(4)}
     bounds = [jax.jit(m.evidence)(params, b, jax.random.key(1), batch) for m, b in ((model, buffers), (plain, inner))]
@@ -93,7 +94,7 @@ def test_the_loss_of_the_bound_is_the_bound():
 
 @pytest.mark.slow
 def test_the_network_is_evaluated_once_a_step():
-    model = TINY.build(SHAPE, 0)
+    model = TINY.build(fields.images(SHAPE))
     params, buffers = jax.jit(lambda: model.init(jax.random.key(0), {}))()
     fixed = dataclasses.replace(model, reverse=None)
     flops = [

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from gen_jax import distributions
+from gen_jax.fields import images
 from gen_jax.models import ConsistencyConfig, EDMConfig, FlowMatchingConfig, ScoreSDEConfig, VDMConfig
 
 MODES, RADIUS, SPREAD, SIDE = 8, 0.4, 0.05, 4
@@ -56,7 +57,7 @@ compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimizatio
 
 def trained(configuration, steps, clip_norm=1.0):
     """The model on one device, its parameters and buffers: Adam, whose steps end at zero, on batches of 128."""
-    model = configuration.build((SIDE, SIDE, 1), 0)
+    model = configuration.build(images((SIDE, SIDE, 1)))
     (turn,) = model.turns
     x = jnp.asarray(eight_modes(8192), jnp.float32) / 127.5 - 1
     rate = optax.warmup_cosine_decay_schedule(0.0, 2e-3, 100, steps)

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from gen_jax.diffusion import process as p
+from gen_jax.fields import images
 from gen_jax.models.edm import EDMConfig
 from gen_jax.models.noisy_classifier import ClassifierGuidedConfig
 from gen_jax.protocol import Network, players
@@ -22,7 +23,7 @@ SPREAD = 0.2
 
 def test_with_exact_networks_a_label_draws_its_class():
     """One pixel of +-0.5 alike: the denoiser and the classifier of its sign are known at every noise."""
-    model = TINY.build(SHAPE, 2)
+    model = TINY.build(images(SHAPE, 2))
     channel = lambda x: x.reshape(len(x), -1)[:, :1]  # noqa: E731
 
     def logit(x, t):
@@ -59,7 +60,7 @@ def test_with_exact_networks_a_label_draws_its_class():
 @pytest.mark.slow
 def test_the_classifier_learns_beside_the_denoiser():
     """Stripes of two directions: told apart where the noise lets them, and the gradient points to the class."""
-    model = TINY.build(SHAPE, 2)
+    model = TINY.build(images(SHAPE, 2))
     assert players(model.turns) == ("denoiser", "classifier")
     params, buffers = jax.jit(lambda: model.init(jax.random.key(0), {}))()
     rows = jnp.where(jnp.arange(8) < 4, 0.8, -0.8)
@@ -97,7 +98,7 @@ def test_the_classifier_learns_beside_the_denoiser():
 def test_configurations_are_plain_data_and_refuse_what_they_cannot_build():
     assert ClassifierGuidedConfig(**json.loads(json.dumps(dataclasses.asdict(TINY)))).diffusion == TINY.diffusion
     with pytest.raises(ValueError, match="labelled data"):
-        TINY.build(SHAPE, 0)
+        TINY.build(images(SHAPE))
     conditional = dataclasses.replace(TINY, diffusion=dataclasses.replace(TINY.diffusion, conditional=True))
     with pytest.raises(ValueError, match="without labels"):
-        conditional.build(SHAPE, 2)
+        conditional.build(images(SHAPE, 2))

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import processes
 from experiments.processes import PROCESSES, Settings, Way, drawing, markdown
+from gen_jax.fields import images
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError
 
@@ -26,7 +27,7 @@ EVALUATIONS = {
 def _run(name):
     process = PROCESSES[name]
     configuration: Any = replace(process.experiment.PRESETS["digits"].model, **process.changes)
-    return Run(configuration.build((8, 8, 1), 0), configuration, {}, {}, 0, {})
+    return Run(configuration.build(images((8, 8, 1))), configuration, {}, {}, 0, {})
 
 
 @pytest.mark.parametrize("name", PROCESSES)

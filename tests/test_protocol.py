@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gen_jax.data import prepare
+from gen_jax.fields import PIXELS, REAL
 from gen_jax.protocol import Model, State, players
 from gen_jax.train import shard
 from gen_jax.train.checkpoint import Checkpoints, flatten, state_sha256
@@ -30,28 +31,41 @@ class Game:
     optimizers: dict
     step: Step
     batch: dict
+    fields: dict
 
     def state(self) -> State:
         return _initial(self)
 
 
-def _raw_batch(shape, classes):
-    rng = np.random.default_rng(0)
-    low = rng.integers(0, 256, (BATCH, shape[0] // 4, shape[1] // 4, shape[2]))
-    image = low.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8)
-    batch = {"image": image}
-    if classes:
-        batch["label"] = rng.integers(0, classes, BATCH).astype(np.int32)
-    return batch
+def raw_batch(fields, seed=0):
+    """Examples of every kind, stored; images have structure to learn."""
+    rng = np.random.default_rng(seed)
+    return {name: _raw(rng, field) for name, field in fields.items()}
+
+
+def _raw(rng, field):
+    shape = (BATCH, *field.shape)
+    if field.kind is PIXELS:
+        height, width = (max(1, side // 4) for side in field.shape[-3:-1])
+        low = rng.integers(0, 256, (*shape[:-3], height, width, shape[-1]))
+        return low.repeat(4, axis=-3).repeat(4, axis=-2).astype(np.uint8)
+    if field.kind is REAL:
+        return rng.normal(size=shape).astype(np.float32)
+    return rng.integers(0, field.size or 5, shape).astype(np.int32)
+
+
+def told(g, n):
+    """What samples are told: fields of the batch, by name."""
+    return {name: prepare(g.batch)[name][:n] for name in g.model.given}
 
 
 @functools.cache
 def game(name):
     entry = ZOO[name]
-    model = entry.configuration.build(entry.shape, entry.classes)
-    optimizers = {player: Adam(1e-3, b1=0.5).build(100) for player in players(model.turns)}
+    model = entry.configuration.build(entry.fields)
+    optimizers = {player: Adam(learning_rate=1e-3, b1=0.5).build(100) for player in players(model.turns)}
     step = make_step(model.turns, optimizers, AVERAGE, prepare=prepare)
-    return Game(model, optimizers, step, _raw_batch(entry.shape, entry.classes))
+    return Game(model, optimizers, step, raw_batch(entry.fields), entry.fields)
 
 
 @functools.cache
@@ -196,14 +210,16 @@ def test_one_device_equals_many(name, count):
 
 
 @everyone
-def test_samples_are_images_and_independent_of_their_batch_mates(name):
+def test_samples_are_of_their_field_and_independent_of_their_batch_mates(name):
     g = game(name)
     state = g.state()
     sample = jax.jit(g.model.sample, static_argnums=3)
-    eight = np.asarray(sample(state.params, state.buffers, jax.random.key(2), 8))
-    four = np.asarray(sample(state.params, state.buffers, jax.random.key(2), 4))
-    assert eight.shape == (8, *g.model.shape) and eight.dtype == np.float32
-    assert np.isfinite(eight).all() and eight.min() >= -1 - 1e-6 and eight.max() <= 1 + 1e-6
+    eight, four = (np.asarray(sample(state.params, state.buffers, jax.random.key(2), n, **told(g, n))) for n in (8, 4))
+    field = g.fields[g.model.makes]
+    assert eight.shape == (8, *field.shape) and eight.dtype == field.kind.seen
+    assert np.isfinite(eight).all() and np.abs(eight).max() <= field.kind.limit + 1e-6
+    if field.size:
+        assert eight.min() >= 0 and eight.max() < field.size
     np.testing.assert_allclose(eight[:4], four, atol=2e-4)
     assert g.model.network_evaluations >= 1
 
@@ -223,7 +239,7 @@ def test_averages_equal_the_closed_form(name):
 
 
 @everyone
-def test_log_prob_is_that_of_each_image_alone(name):
+def test_log_prob_is_that_of_each_example_alone(name):
     g = game(name)
     if not hasattr(g.model, "log_prob"):
         assert not hasattr(g.model, "log_prob_kind")
@@ -233,7 +249,7 @@ def test_log_prob_is_that_of_each_image_alone(name):
     every = log_prob(state.params, state.buffers, jax.random.key(3), batch)
     chex.assert_shape(every, (BATCH,))
     chex.assert_tree_all_finite(every)
-    # The same first half with another second half: each image's figure is its own.
+    # The same first half with another second half: each example's figure is its own.
     other = jax.tree.map(lambda x: x.at[BATCH // 2 :].set(x[BATCH // 2 :][::-1]), batch)
     again = log_prob(state.params, state.buffers, jax.random.key(3), other)
     np.testing.assert_allclose(every[: BATCH // 2], again[: BATCH // 2], rtol=1e-5)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gen_jax.diffusion.precondition import Inputs
+from gen_jax.fields import images
 from gen_jax.models import FlowMatchingConfig, Rectification, RectificationConfig
 from gen_jax.models.rectification import curvature, transported
 from gen_jax.protocol import Network, players
@@ -35,7 +36,7 @@ def game():
         return (1 - p) * curved(x, t) + p * straight(x, t), buffers
 
     plain = Inputs(lambda process, t: jnp.ones(()), lambda process, t: t)
-    model = CONFIGURATION.build(SHAPE, 0)
+    model = CONFIGURATION.build(images(SHAPE))
     net = Network(lambda key: (jnp.zeros(()), {}), apply)
     return Rectification(
         *(dataclasses.replace(part, network=net, inputs=plain) for part in (model.teacher, model.student))
@@ -75,7 +76,7 @@ def test_its_configuration_is_plain_data():
     plain = json.loads(json.dumps(dataclasses.asdict(CONFIGURATION)))
     assert RectificationConfig(**plain) == CONFIGURATION
     guided = dataclasses.replace(CONFIGURATION.teacher, conditional=True, guidance=2.0)
-    model = dataclasses.replace(CONFIGURATION, teacher=guided, sampling_steps=3).build(SHAPE, 2)
+    model = dataclasses.replace(CONFIGURATION, teacher=guided, sampling_steps=3).build(images(SHAPE, 2))
     assert (model.teacher.guidance, model.student.guidance, model.network_evaluations) == (2.0, 1.0, 3)
     with pytest.raises(ValueError, match="at least 1 step"):
-        dataclasses.replace(CONFIGURATION, sampling_steps=0).build(SHAPE, 0)
+        dataclasses.replace(CONFIGURATION, sampling_steps=0).build(images(SHAPE))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gen_jax import fields
 from gen_jax.models import cld, consistency, ddpm, edm, flow_matching, noisy_classifier, score_sde, vdm
 from gen_jax.models.edm import EDMConfig
 from gen_jax.networks.denoisers import NETWORKS
@@ -32,7 +33,7 @@ SIZES = [
 
 
 def sizes(configuration, shape, classes):
-    model = configuration.build(shape, classes)
+    model = configuration.build(fields.images(shape, classes))
     params, _ = jax.eval_shape(model.init, jax.random.key(0), {})
     return {player: sum(leaf.size for leaf in jax.tree.leaves(tree)) for player, tree in params.items()}
 
@@ -76,7 +77,7 @@ LONG = ("unet", "ncsn++ smooth", "classifier")  # the first is what other tests 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in TINY])
 def test_losses_and_samples(name):
     """Of all turns, at random weights."""
-    model = TINY[name].build(SHAPE, CLASSES)
+    model = TINY[name].build(fields.images(SHAPE, CLASSES))
     batch = {"image": jnp.zeros((2, *SHAPE)), "label": jnp.arange(2)}
 
     params, buffers = jax.tree.map(
@@ -104,4 +105,4 @@ def test_losses_and_samples(name):
 )
 def test_what_means_nothing_to_a_network_is_refused(configuration, message):
     with pytest.raises(ValueError, match=message):
-        configuration.build(SHAPE, 0)
+        configuration.build(fields.images(SHAPE))

@@ -10,6 +10,7 @@ import gen_jax
 from experiments.samplers import SAMPLERS, continuous, draw, markdown, visited, write_picture
 from gen_jax import Training
 from gen_jax.diffusion import times
+from gen_jax.fields import images
 from gen_jax.models import DDPMConfig, EDMConfig, FlowMatchingConfig, ScoreSDEConfig
 from gen_jax.settings import ConfigError
 
@@ -17,14 +18,14 @@ SHAPE = (8, 8, 1)
 
 
 def test_edm_visits_its_own_noises():
-    model = EDMConfig(sampling_steps=18).build(SHAPE, 0)
+    model = EDMConfig(sampling_steps=18).build(images(SHAPE))
     np.testing.assert_allclose(visited(model, 18), model.times, rtol=1e-4)
     np.testing.assert_allclose(visited(model, 5), times.karras(80.0, 0.002, 5), rtol=1e-4)
 
 
 @pytest.mark.parametrize("configuration", [ScoreSDEConfig(), ScoreSDEConfig(path="ve"), FlowMatchingConfig()])
 def test_others_begin_and_end_where_they_do(configuration):
-    model = configuration.build(SHAPE, 0)
+    model = configuration.build(images(SHAPE))
     got = visited(model, 10)
     assert got.shape == (11,) and (np.diff(got) < 0).all()
     np.testing.assert_allclose(got[[0, -1]], model.times[[0, -1]], atol=2e-3)
@@ -35,7 +36,7 @@ OTHERS = set(SAMPLERS) - {"Heun with churn", "DPM-Solver++ 2M", "UniPC 3", "reve
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in OTHERS)) for n in SAMPLERS])
 def test_every_sampler_draws_normal_data_in_single_precision(name):
-    model = EDMConfig().build(SHAPE, 0)
+    model = EDMConfig().build(images(SHAPE))
     entry = SAMPLERS[name]
     when = visited(model, entry.steps(257))
     x = 80 * jax.random.normal(jax.random.key(0), (500, 64))
@@ -72,7 +73,7 @@ def test_the_picture_and_the_table_show_every_sampler(tmp_path):
 
 def test_a_chain_is_refused():
     with pytest.raises(ConfigError, match="continuous time"):
-        visited(DDPMConfig(timesteps=20, sampling_steps=5).build(SHAPE, 0), 5)
+        visited(DDPMConfig(timesteps=20, sampling_steps=5).build(images(SHAPE)), 5)
 
 
 def test_every_sampler_keeps_to_its_evaluations():

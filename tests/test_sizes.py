@@ -5,33 +5,36 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gen_jax.fields import classes_of, images
 from gen_jax.nn.fit import padded, whole
 from gen_jax.nn.ladder import sizes
 from gen_jax.protocol import Network
 from tests.zoo import ZOO
 
-SHAPES = [(30, 30, 1), (48, 64, 3), (7, 5, 1), (31, 17, 1)]
-RUN = [("vqvae", (7, 5, 1)), ("dcgan", (6, 9, 1)), ("flow_matching", (7, 5, 3)), ("ddgan", (5, 8, 1))]
+SHAPES = [(30, 30, 1), (48, 64, 3), (7, 5, 1)]
+RUN = [("vqvae", (7, 5, 1)), ("dcgan", (6, 9, 1)), ("flow_matching", (7, 5, 3))]
 
 
 def made(name, shape):
     """A model of the zoo for images of ``shape``, a batch, and ``(losses, samples)`` from a key."""
     entry = ZOO[name]
-    model = entry.configuration.build(shape, entry.classes)
-    images = np.random.default_rng(0).uniform(-1, 1, (8, *shape)).astype(np.float32)
-    batch = {"image": jnp.asarray(images), **({"label": jnp.arange(8) % entry.classes} if entry.classes else {})}
+    classes = classes_of(entry.fields)
+    model = entry.configuration.build(images(shape, classes))
+    x = np.random.default_rng(0).uniform(-1, 1, (8, *shape)).astype(np.float32)
+    batch = {"image": jnp.asarray(x), **({"label": jnp.arange(8) % classes} if classes else {})}
+    told = {"label": jnp.arange(2)} if "label" in model.given else {}
 
     def once(key, batch):
         params, buffers = model.init(key, batch)
         ema = {"params": params, "buffers": buffers}
         losses = [turn.loss(params, buffers, batch, key, step=0, ema=ema)[0] for turn in model.turns]
-        return losses, model.sample(params, buffers, key, 2)
+        return losses, model.sample(params, buffers, key, 2, **told)
 
     return once, batch
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", [name for name, entry in ZOO.items() if "image" in entry.fields])
 def test_every_model_takes_images_of_every_size(name, shape):
     once, batch = made(name, shape)
     losses, drawn = jax.eval_shape(once, jax.random.key(0), batch)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from experiments import trilemma
 from experiments.launch import small_preset
+from gen_jax.fields import images
 from gen_jax.settings import ConfigError
 
 FIELDS = {
@@ -65,6 +66,6 @@ def test_settings_that_make_no_sense_are_refused():
 def test_every_contestant_has_a_preset_for_the_side(side):
     for contestant in trilemma.CONTESTANTS:
         settings = small_preset(contestant.experiment, side)
-        model = settings.model.build((side, side, 1), 10)
+        model = settings.model.build(images((side, side, 1), 10))
         assert model.shape == (side, side, 1)
         assert np.prod(model.network_evaluations) >= 1

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 
 import gen_jax
 from gen_jax import distributions
+from gen_jax.fields import images
 from gen_jax.losses.elbo import importance_weighted_bound
 from gen_jax.models import vae
 from gen_jax.nn.functional import parameter_count
@@ -20,7 +21,7 @@ KEY = jax.random.key(0)
 
 
 def count(configuration, shape):
-    return parameter_count(lambda key: configuration.build(shape, 0).init(key, {}))
+    return parameter_count(lambda key: configuration.build(images(shape)).init(key, {}))
 
 
 def test_reference_configurations_have_the_published_numbers_of_parameters():
@@ -46,7 +47,7 @@ def linear():
     m = w.T @ w + noise * np.eye(latent)
     posterior = np.linalg.solve(m, w.T)  # [latent, size]
     log_variance = np.log(np.diag(noise * np.linalg.inv(m)))
-    game = vae.DenseVAEConfig(latent=latent, hidden=(), likelihood="gaussian").build((4, 4, 1), 0)
+    game = vae.DenseVAEConfig(latent=latent, hidden=(), likelihood="gaussian").build(images((4, 4, 1)))
     params, buffers = game.init(KEY, {})
     encoder = params["vae"]["encoder"]["body"]["layers"]["0"]
     encoder["kernel"] = jnp.asarray(np.concatenate([posterior.T, np.zeros((size, latent))], axis=1))
@@ -156,7 +157,7 @@ def test_loss_is_the_bound_and_beta_weighs_the_kl():
     batch = {"image": jax.random.uniform(KEY, (4, 8, 8, 1), minval=-1)}
     losses = {}
     for beta in (0.0, 1.0, 4.0):
-        game = vae.VAEConfig(latent=2, widths=(4,), dense=(8,), beta=beta).build((8, 8, 1), 0)
+        game = vae.VAEConfig(latent=2, widths=(4,), dense=(8,), beta=beta).build(images((8, 8, 1)))
         params, buffers = game.init(KEY, batch)
         loss, aux = game.loss(params, buffers, batch, KEY, step=jnp.asarray(0), ema={})
         losses[beta] = float(loss)
@@ -180,7 +181,7 @@ def test_equal_weights_give_the_same_bound_for_any_number():
 
 
 def test_labels_change_a_conditional_model():
-    game = vae.VAEConfig(latent=2, widths=(4,), dense=(8,), conditional=True).build((8, 8, 1), 3)
+    game = vae.VAEConfig(latent=2, widths=(4,), dense=(8,), conditional=True).build(images((8, 8, 1), 3))
     params, buffers = game.init(KEY, {})
     zeros, ones = (game.sample(params, buffers, KEY, 4, label=jnp.full(4, label)) for label in (0, 1))
     assert float(jnp.abs(zeros - ones).max()) > 1e-4

@@ -11,6 +11,7 @@ from scipy import special, stats
 
 from gen_jax import distributions
 from gen_jax.diffusion.interior import LINE, monotone
+from gen_jax.fields import images
 from gen_jax.models.vdm import VDMConfig
 from gen_jax.protocol import Network
 
@@ -28,7 +29,7 @@ def with_denoiser(configuration, denoise, shape=SHAPE):
         alpha, sigma = (jnp.sqrt(jax.nn.sigmoid(sign * gamma)).reshape(-1, 1, 1, 1) for sign in (-1, 1))
         return (z - alpha * denoise(z, alpha, sigma)) / sigma, buffers
 
-    model = configuration.build((8, 8, 1), 0)
+    model = configuration.build(images((8, 8, 1)))
     model = dataclasses.replace(model, shape=shape, network=Network(lambda key: ({}, {}), apply))
     return model, *model.init(jax.random.key(0), {})
 
@@ -83,7 +84,7 @@ def test_the_continuous_loss_sees_only_the_ends_of_the_schedule():
 
 @pytest.mark.parametrize("interior", [LINE, monotone(64)], ids=["line", "monotone"])
 def test_gamma_rises_from_end_to_end(interior):
-    model = dataclasses.replace(TINY.build((8, 8, 1), 0), interior=interior)
+    model = dataclasses.replace(TINY.build(images((8, 8, 1))), interior=interior)
     params, _ = model.init(jax.random.key(0), {})
     gamma = np.asarray(jax.jit(model.gamma)(params, jnp.linspace(0, 1, 101)))
     np.testing.assert_allclose(gamma[[0, -1]], [-13.3, 5.0], rtol=1e-5)
@@ -152,7 +153,7 @@ def test_a_learned_schedule_is_a_player_who_lessens_the_variance():
         ("denoiser", "loss"),
         ("schedule", "variance"),
     ]
-    assert len(TINY.build((8, 8, 1), 0).turns) == 1
+    assert len(TINY.build(images((8, 8, 1))).turns) == 1
     batch = {"image": jnp.sign(levels(64))}
     optimizer = optax.adam(0.03)
 
@@ -178,4 +179,4 @@ def test_a_learned_schedule_is_a_player_who_lessens_the_variance():
 @pytest.mark.parametrize(("change", "message"), [({"first": 6.0}, "first below"), ({"bound_draws": 0}, "bound_draws")])
 def test_what_cannot_be_built_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(TINY, **change).build((8, 8, 1), 0)
+        dataclasses.replace(TINY, **change).build(images((8, 8, 1)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
+from gen_jax.fields import images
 from gen_jax.losses import quantize
 from gen_jax.models import vqvae
 from gen_jax.networks.transformer import CausalTransformer, empty_cache
@@ -23,7 +24,7 @@ SMALL_PRIOR = vqvae.VQVAEConfig(codes=3, prior_width=8, prior_layers=2, prior_he
 
 
 def test_reference_codec_has_the_published_number_of_parameters():
-    game = vqvae.REFERENCE.build((32, 32, 3), 0)
+    game = vqvae.REFERENCE.build(images((32, 32, 3)))
     assert parameter_count(game.encoder.init) + parameter_count(game.decoder.init) == 662_723
     _, buffers = jax.eval_shape(lambda key: game.init(key, {}), KEY)
     assert buffers["codec"]["codes"].size == 32_768
@@ -125,7 +126,7 @@ def test_the_cache_gives_the_logits_of_the_whole_sequence():
 def test_the_prior_sums_to_one_over_all_sequences():
     _, params = _prior(length=4, codes=3)
     index = jnp.asarray(list(itertools.product(range(3), repeat=4)))
-    game = SMALL_PRIOR.build((8, 8, 1), 3)
+    game = SMALL_PRIOR.build(images((8, 8, 1), 3))
     assert game.grid == (2, 2)
     for label in range(3):
         log_prob = game.prior_log_prob({"prior": params}, index, jnp.full(len(index), label))
@@ -135,7 +136,7 @@ def test_the_prior_sums_to_one_over_all_sequences():
 def test_sampled_codes_follow_the_prior():
     _, params = _prior(length=4, codes=3)
     game = vqvae.VQVAEConfig(codes=3, prior_width=8, prior_layers=2, prior_heads=2, conditional=True).build(
-        (8, 8, 1), 3
+        images((8, 8, 1), 3)
     )
     index = game.sample_codes({"prior": params}, KEY, jnp.full(20_000, 1))
     every = jnp.asarray(list(itertools.product(range(3), repeat=4)))
@@ -145,21 +146,21 @@ def test_sampled_codes_follow_the_prior():
 
 
 def test_a_new_prior_is_uniform():
-    game = TINY.build((8, 8, 1), 0)
+    game = TINY.build(images((8, 8, 1)))
     params, buffers = game.init(KEY, {})
     index = game.encode(params, buffers, jnp.zeros((2, 8, 8, 1)))
     np.testing.assert_allclose(game.prior_log_prob(params, index, jnp.zeros(2, int)), -4 * np.log(6), rtol=1e-5)
 
 
 def test_stages_follow_each_other():
-    turns = TINY.build((8, 8, 1), 0).turns
+    turns = TINY.build(images((8, 8, 1))).turns
     assert [[turns[i].player for i in due(turns, step)] for step in (0, 4, 5, 9)] == [
         ["codec"], ["codec"], ["prior"], ["prior"]
     ]  # fmt: skip
 
 
 def test_decoding_the_codes_of_an_image_is_its_reconstruction():
-    game = TINY.build((8, 8, 1), 0)
+    game = TINY.build(images((8, 8, 1)))
     x = jax.random.uniform(KEY, (3, 8, 8, 1), minval=-1)
     params, buffers = game.init(KEY, {})
     decoded = game.decode(params, buffers, game.encode(params, buffers, x))

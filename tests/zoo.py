@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from gen_jax.fields import Fields, images
 from gen_jax.models import (
     ClassifierGuidedConfig,
     CLDConfig,
@@ -18,10 +19,12 @@ from gen_jax.models import (
     EDMConfig,
     FlowMatchingConfig,
     GMMConfig,
+    ImprovedDDPMConfig,
     RectificationConfig,
     ScoreSDEConfig,
     VAEConfig,
     VDMConfig,
+    VQCodecConfig,
     VQVAEConfig,
 )
 from gen_jax.protocol import Params
@@ -41,42 +44,38 @@ class Entry(NamedTuple):
     """A configuration, the data it is tried on, and where it starts."""
 
     configuration: Configuration
-    shape: tuple[int, int, int] = (8, 8, 1)
-    classes: int = 3
+    fields: Fields = images((8, 8, 1), 3)
     start: Callable[[Params], Params] = as_made
 
 
 UNET: dict[str, Any] = {"channels": 4, "multipliers": (1,), "blocks": 1}
-SMALL = (4, 4, 1)
+SMALL = images((4, 4, 1))
+CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4)
 
 ZOO = {
     "gmm": Entry(GMMConfig(components=2, covariance="diagonal")),
     "vae": Entry(VAEConfig(latent=4, widths=(4, 8), dense=(16,))),
-    "vae_colour": Entry(VAEConfig(latent=4, widths=(4,), dense=(16,), likelihood="logistic"), (12, 12, 3), 0),
+    "vae_colour": Entry(VAEConfig(latent=4, widths=(4,), dense=(16,), likelihood="logistic"), images((12, 12, 3))),
     "vae_conditional": Entry(DenseVAEConfig(latent=4, hidden=(16,), conditional=True)),
-    "vqvae": Entry(
-        VQVAEConfig(
-            codec_steps=1000, channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4,
-            prior_width=8, prior_layers=1, prior_heads=2, conditional=True,
-        )
-    ),
+    "vqvae_codec": Entry(CODEC),
+    "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "ddpm": Entry(DDPMConfig(channels=8, multipliers=(1,), blocks=1, timesteps=20, sampling_steps=3, conditional=True)),
     "improved_ddpm": Entry(
-        DDPMConfig(**UNET, timesteps=8, sampling_steps=3, variance="learned", bound_terms=2), SMALL, 0
+        ImprovedDDPMConfig(DDPMConfig(**UNET, timesteps=8, sampling_steps=3, bound_terms=2)), SMALL
     ),
-    "score_sde": Entry(ScoreSDEConfig(**UNET, path="ve", corrections=1, sampling_steps=3, tolerance=0.1), SMALL, 0),
-    "edm": Entry(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), SMALL, 0),
-    "flow_matching": Entry(FlowMatchingConfig(**UNET, coupling="optimal", sampling_steps=3, tolerance=0.1), SMALL, 0),
-    "vdm": Entry(VDMConfig(**UNET, sampling_steps=3, bound_draws=1), SMALL, 0),
-    "consistency": Entry(ConsistencyConfig(**UNET), SMALL, 0),
-    "distillation": Entry(DistillationConfig(DDPMConfig(**UNET, timesteps=8, sampling_steps=4)), SMALL, 0),
+    "score_sde": Entry(ScoreSDEConfig(**UNET, path="ve", corrections=1, sampling_steps=3, tolerance=0.1), SMALL),
+    "edm": Entry(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), SMALL),
+    "flow_matching": Entry(FlowMatchingConfig(**UNET, coupling="optimal", sampling_steps=3, tolerance=0.1), SMALL),
+    "vdm": Entry(VDMConfig(**UNET, sampling_steps=3, bound_draws=1), SMALL),
+    "consistency": Entry(ConsistencyConfig(**UNET), SMALL),
+    "distillation": Entry(DistillationConfig(DDPMConfig(**UNET, timesteps=8, sampling_steps=4)), SMALL),
     "rectification": Entry(
-        RectificationConfig(FlowMatchingConfig(**UNET, sampling_steps=2)), SMALL, 0, with_a_teacher_who_knows_more
+        RectificationConfig(FlowMatchingConfig(**UNET, sampling_steps=2)), SMALL, with_a_teacher_who_knows_more
     ),
-    "cld": Entry(CLDConfig(**UNET, rate=2.0, sampling_steps=3), classes=0),
+    "cld": Entry(CLDConfig(**UNET, rate=2.0, sampling_steps=3), images((8, 8, 1))),
     "classifier_guided": Entry(
-        ClassifierGuidedConfig(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), widths=(8,)), SMALL
+        ClassifierGuidedConfig(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), widths=(8,)), images((4, 4, 1), 3)
     ),
     "ddgan": Entry(
         DDGANConfig(

@@ -9,6 +9,7 @@ import io
 import pathlib
 import threading
 import warnings
+from collections.abc import Mapping
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -192,24 +193,32 @@ def open_npy(path: pathlib.Path) -> np.ndarray:
     return image
 
 
-def read_npz(path: pathlib.Path, *, any_side: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def read_npz(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
     """``image`` (or the only array, or the first) and, if there, ``label`` of an ``.npz`` file."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            fields = [field for field in archive.files if field != "label"]
-            if not fields:
-                raise DataError(f"{quote(path)}: expected an array 'image', found {archive.files}")
-            field = "image" if "image" in fields else fields[0]
-            image = archive[field]
-            label = archive["label"] if "label" in archive.files else None
-    except DataError:
-        raise
-    except Exception as error:
-        raise _not_arrays(path, error) from None
-    image = checked_images(image, f"{quote(path)}, array {field!r}", any_side=any_side)
+    arrays = open_npz(path)
+    fields = [field for field in arrays if field != "label"]
+    if not fields:
+        raise DataError(f"{quote(path)}: expected an array 'image', found {list(arrays)}")
+    field = "image" if "image" in fields else fields[0]
+    image, label = checked_images(arrays[field], f"{quote(path)}, array {field!r}"), arrays.get("label")
     if label is not None:
         label = checked_labels(label, len(image), f"{quote(path)}, array 'label'")
     return image, label
+
+
+def open_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz`` file, by name."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {field: archive[field] for field in archive.files}
+    except Exception as error:
+        raise _not_arrays(path, error) from None
+
+
+def holds_images(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether the arrays of an ``.npz`` file are images: one is called so, or the first one looks like them."""
+    first = next((x for field, x in arrays.items() if field != "label"), None)
+    return first is None or "image" in arrays or (first.dtype == np.uint8 and first.ndim in (3, 4))
 
 
 def _not_arrays(path: pathlib.Path, error: Exception) -> DataError:

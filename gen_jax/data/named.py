@@ -21,11 +21,13 @@ from gen_jax.data.arrays import (
     checked_dtype,
     checked_shape,
     choose_split,
+    counted,
     from_arrays,
     hold_out_generator,
     lazy,
 )
 from gen_jax.data.files import quote, resize, resize_all
+from gen_jax.fields import images
 
 DATA_DIRECTORY = "GEN_JAX_DATA_DIR"  # environment variables
 TFDS_DIRECTORY = "TFDS_DATA_DIR"
@@ -81,6 +83,8 @@ def _read_idx(path: pathlib.Path, dimensions: int) -> np.ndarray:
 
 def tfds_set(name: str, split: str, image_size: int | None, memory_limit: int) -> Source:
     """A TFDS image set that is prepared on this machine."""
+    import tensorflow_datasets as tfds
+
     builder = _tfds_builder(name)
     features = builder.info.features
     image_field = _field(features, "image", "Image")
@@ -102,10 +106,18 @@ def tfds_set(name: str, split: str, image_size: int | None, memory_limit: int) -
     shape = checked_shape(shape, name)
     reader = _TFDSReader(name, data, image_field, label_field, shape, image_size)
     classes = features[label_field].num_classes if label_field else 0
+    names = {"label": tuple(features[label_field].names)} if label_field else {}
     if len(data) * int(np.prod(shape)) > memory_limit:
-        return lazy(name, split, shape=shape, classes=classes, size=len(data), read=reader.read)
+        skipped = {image_field: tfds.decode.SkipDecoding()}
+        counts = {}
+        if label_field:  # read without decoding the images
+            labels = [example[label_field] for example in builder.as_data_source(split=split, decoders=skipped)]
+            counts = {"label": counted(np.array(labels), classes)}
+        fields = images(shape, classes)
+        return lazy(name, split, fields=fields, size=len(data), read=reader.read, counts=counts, names=names)
     examples = reader.read(np.arange(len(data)))
-    return from_arrays(examples["image"], examples.get("label"), classes=classes, name=name, split=split)
+    label = examples.get("label")
+    return from_arrays(examples["image"], label, classes=classes or None, name=name, split=split, names=names)
 
 
 class _TFDSReader(NamedTuple):
@@ -118,7 +130,7 @@ class _TFDSReader(NamedTuple):
 
     def read(self, indices: np.ndarray) -> Examples:
         examples = self.data.__getitems__([int(i) for i in indices])
-        images = np.zeros((len(examples), *self.shape), np.uint8)
+        found = np.zeros((len(examples), *self.shape), np.uint8)
         for i, (index, example) in enumerate(zip(indices, examples)):
             pixels = np.asarray(example[self.image_field])
             checked_dtype(pixels, f"{self.name}, example {index}")
@@ -129,10 +141,10 @@ class _TFDSReader(NamedTuple):
                     f" {pixels.shape};"
                     " give an image size (--image-size 32) to resize them all"
                 )
-            images[i] = pixels
+            found[i] = pixels
         if not self.label_field:
-            return {"image": images}
-        return {"image": images, "label": np.array([e[self.label_field] for e in examples], np.int32)}
+            return {"image": found}
+        return {"image": found, "label": np.array([e[self.label_field] for e in examples], np.int32)}
 
 
 def _tfds_builder(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""From a source to batches, and from 8-bit images to floats and back.
+"""From sources to batches, and from what is stored to what models see.
 
 The position in the data is the step and nothing else. Epoch ``e`` visits the examples in the order of a
 permutation keyed by ``(seed, e)``; the epochs, one after the other, are one endless sequence, of which step
@@ -9,12 +9,13 @@ uninterrupted one would have.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gen_jax.data.arrays import DataError, Examples, Source
+from gen_jax.fields import PIXELS, Fields
 
 if TYPE_CHECKING:
     import jax
@@ -40,7 +41,7 @@ class Batches:
     def __post_init__(self):
         if self.source.size < self.batch_size:
             raise DataError(
-                f"{self.source.name}: expected at least one batch of {self.batch_size} images, got"
+                f"{self.source.name}: expected at least one batch of {self.batch_size} examples, got"
                 f" {self.source.size};"
                 " use a smaller batch (--batch-size) or more data"
             )
@@ -69,9 +70,7 @@ class Batches:
         return chosen
 
     def batch(self, step: int) -> Examples:
-        """``image`` uint8 ``[b, H, W, C]`` and, where the data has labels, ``label`` int32 ``[b]``, at
-        ``step``.
-        """
+        """This process's examples at ``step``, ``[b, ...]`` of every field as it is stored."""
         return self.source.read(self.indices(step))
 
     def iterate(self, start_step: int = 0, *, threads: int = 4, ahead: int = 8) -> Iterator[Examples]:
@@ -114,42 +113,90 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     return order
 
 
+@dataclasses.dataclass(frozen=True)
+class Unpaired:
+    """Batches of several sources side by side, each in an order of its own."""
+
+    parts: tuple[Batches, ...]
+
+    def __post_init__(self):
+        named = [name for part in self.parts for name in part.source.fields]
+        twice = sorted({name for name in named if named.count(name) > 1})
+        if twice:
+            raise DataError(
+                f"expected sources with fields of different names, got {twice[0]!r} in two of them; rename one:"
+                f" source.renamed({twice[0]}='other')"
+            )
+
+    @property
+    def batch_size(self) -> int:
+        """Examples of each source per step over all processes."""
+        return self.parts[0].batch_size
+
+    def batch(self, step: int) -> Examples:
+        """The fields of all sources at ``step``."""
+        return _beside(part.batch(step) for part in self.parts)
+
+    def iterate(self, start_step: int = 0) -> Iterator[Examples]:
+        """Batches from ``start_step`` on, endlessly."""
+        yield from map(lambda *batches: _beside(batches), *(part.iterate(start_step) for part in self.parts))
+
+
+def _beside(batches: Iterable[Examples]) -> Examples:
+    return {name: values for batch in batches for name, values in batch.items()}
+
+
 def prepare(
-    batch: "Mapping[str, jax.Array]", key: "jax.Array | None" = None, *, flip: bool = False, crop: int = 0
+    batch: "Mapping[str, jax.Array]",
+    key: "jax.Array | None" = None,
+    *,
+    fields: Fields | None = None,
+    flip: bool = False,
+    crop: int = 0,
 ) -> "dict[str, jax.Array]":
-    """A batch of 8-bit images as a model takes it: image float32 in [-1, 1], everything else as it is.
+    """A batch as a model takes it: every field from its stored to its seen form.
 
     Args:
-      batch: ``image`` uint8 ``[B, H, W, C]``, and what else there is.
+      batch: arrays ``[B, ...]`` by field, as they are stored.
       key: needed for ``flip`` and ``crop``; may be left out without.
-      flip: mirror each image left to right with probability 1/2.
-      crop: shift each image by up to this many pixels each way; what comes in at the border is a reflection.
+      fields: what the arrays are; if not given, bytes are PIXELS and all else stays as it is.
+      flip: mirror each image, or all frames of each video, left to right with probability 1/2.
+      crop: shift each by up to this many pixels each way; what comes in at the border is a reflection.
     """
     import jax
-    import jax.numpy as jnp
 
-    x = batch["image"]
     if key is None:
         if flip or crop:
             raise ValueError("prepare needs a key to flip and crop at random, got none; give one")
         key = jax.random.key(0)  # not used
+    found = {}
+    for index, (name, x) in enumerate(batch.items()):
+        kind = fields[name].kind if fields is not None else PIXELS if x.dtype == np.uint8 else None
+        if kind is PIXELS and (flip or crop):
+            x = _augmented(x, jax.random.fold_in(key, index) if index else key, flip=flip, crop=crop)
+        found[name] = x if kind is None else kind.prepare(x)
+    return found
+
+
+def _augmented(x: "jax.Array", key: "jax.Array", *, flip: bool, crop: int) -> "jax.Array":
+    import jax
+    import jax.numpy as jnp
+
     if flip:
-        mirrored = jax.random.bernoulli(jax.random.fold_in(key, 0), shape=(len(x), 1, 1, 1))
-        x = jnp.where(mirrored, x[:, :, ::-1], x)
+        mirrored = jax.random.bernoulli(jax.random.fold_in(key, 0), shape=(len(x), *[1] * (x.ndim - 1)))
+        x = jnp.where(mirrored, x[..., ::-1, :], x)
     if crop:
-        padded = jnp.pad(x, ((0, 0), (crop, crop), (crop, crop), (0, 0)), mode="reflect")
+        within = [(0, 0)] * (x.ndim - 3)
+        padded = jnp.pad(x, (*within, (crop, crop), (crop, crop), (0, 0)), mode="reflect")
         corners = jax.random.randint(jax.random.fold_in(key, 1), (len(x), 2), 0, 2 * crop + 1)
-        cut = lambda image, corner: jax.lax.dynamic_slice(image, (*corner, 0), x.shape[1:])  # noqa: E731
+        before = [0] * (x.ndim - 4)
+
+        def cut(one: "jax.Array", corner: "jax.Array") -> "jax.Array":
+            return jax.lax.dynamic_slice(one, (*before, *corner, 0), x.shape[1:])
+
         x = jax.vmap(cut)(padded, corners)
-    # Centred before it is scaled: x / 127.5 - 1 makes 1.0000001 of white.
-    return {**batch, "image": (x.astype(jnp.float32) - 127.5) / 127.5}
+    return x
 
 
-def to_uint8(x: Any) -> Any:
-    """Images in [-1, 1] to uint8, of the same kind of array: the inverse of :func:`prepare` on all 256
-    values.
-    """
-    xp: Any = np
-    if not isinstance(x, np.ndarray):
-        import jax.numpy as xp
-    return xp.clip(xp.floor(x * 127.5 + 128.0), 0, 255).astype(xp.uint8)
+to_uint8 = PIXELS.store
+"""Images in [-1, 1] to uint8, of the same kind of array: the inverse of :func:`prepare` on all 256 values."""

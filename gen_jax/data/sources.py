@@ -15,11 +15,14 @@ from gen_jax.data.arrays import (
     checked_images,
     checked_shape,
     choose_split,
+    counted,
     from_arrays,
+    from_fields,
     hold_out_generator,
     lazy,
 )
 from gen_jax.data.files import quote
+from gen_jax.fields import images
 
 __all__ = ["DataError", "Source", "from_arrays", "load"]
 
@@ -36,9 +39,10 @@ def load(
     ``digits`` is scikit-learn's 1,797 grey 8x8 images (30 of each class are the test split);
     ``fashion_mnist`` is read from ``$GEN_JAX_DATA_DIR/fashion_mnist`` or Debian's package, else from TFDS. A
     path is a folder of images, whose sub-folders are classes, an ``.npy`` file (uint8 ``[N, H, W, C]`` or
-    ``[N, H, W]``) or an ``.npz`` file (arrays ``image`` and, optionally, ``label``). Files have no split of
-    their own: a tenth, chosen by a fixed permutation, is ``test``, the rest ``train``. Any other name is a
-    TFDS image set in ``$TFDS_DATA_DIR``, prepared with ``file_format="array_record"``.
+    ``[N, H, W]``) or an ``.npz`` file (arrays ``image`` and, optionally, ``label``; or arrays of any fields, see
+    :func:`~gen_jax.data.arrays.from_fields`). Files have no split of their own: a tenth, chosen by a
+    fixed permutation, is ``test``, the rest ``train``. Any other name is a TFDS image set in ``$TFDS_DATA_DIR``,
+    prepared with ``file_format="array_record"``.
 
     Args:
       name_or_path: see above; write ``./digits`` for a folder that is called as a data set is.
@@ -89,8 +93,13 @@ def _from_path(path: pathlib.Path, split: str, image_size: int | None, memory_li
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return _from_npy(quote(path), files.open_npy(path), split, image_size, memory_limit)
+    if suffix == ".npz" and not files.holds_images(arrays := files.open_npz(path)):
+        _refuse_size(quote(path), image_size)
+        kept = _hold_out(quote(path), len(next(iter(arrays.values()))), split)
+        whole = from_fields(arrays, name=quote(path))  # whose fields are those of every split
+        return from_fields(whole.read(kept), whole.fields, name=quote(path), split=split)
     if suffix == ".npz":
-        image, label = files.read_npz(path, any_side=image_size is not None)
+        image, label = files.read_npz(path)
         kept = _hold_out(quote(path), len(image), split)
         classes = None if label is None else int(label.max()) + 1
         label = None if label is None else label[kept]
@@ -100,7 +109,7 @@ def _from_path(path: pathlib.Path, split: str, image_size: int | None, memory_li
 
 
 def _from_npy(name: str, image: np.ndarray, split: str, image_size: int | None, memory_limit: int) -> Source:
-    image = checked_images(image, name, any_side=image_size is not None)
+    image = checked_images(image, name)
     kept = _hold_out(name, len(image), split)
 
     def read(indices: np.ndarray) -> Examples:
@@ -108,8 +117,8 @@ def _from_npy(name: str, image: np.ndarray, split: str, image_size: int | None, 
 
     if image.nbytes <= memory_limit:
         return from_arrays(read(np.arange(len(kept)))["image"], name=name, split=split)
-    side = image_size or image.shape[1]
-    return lazy(name, split, shape=(side, side, image.shape[3]), classes=0, size=len(kept), read=read)
+    sides = (image_size, image_size) if image_size else image.shape[1:3]
+    return lazy(name, split, fields=images((*sides, image.shape[3])), size=len(kept), read=read)
 
 
 def _from_folder(name: str, folder: files.Folder, split: str, memory_limit: int) -> Source:
@@ -118,16 +127,25 @@ def _from_folder(name: str, folder: files.Folder, split: str, memory_limit: int)
         return lazy(
             name,
             split,
-            shape=folder.shape,
-            classes=folder.classes,
+            fields=images(folder.shape, folder.classes),
             size=len(kept),
             read=lambda indices: folder.read(kept[indices]),
             facts=[(path.name, path.stat().st_size) for path in folder.paths],
+            counts=_label_counts(folder, kept),
         )
     # Test images are decoded too, so that a broken one is found now and not after the training.
     everything = folder.read(np.arange(len(folder.paths)))
     label = everything["label"][kept] if folder.classes else None
     return from_arrays(everything["image"][kept], label, classes=folder.classes, name=name, split=split)
+
+
+def _label_counts(folder: files.Folder, kept: np.ndarray) -> dict[str, tuple[int, ...]]:
+    return {} if folder.labels is None else {"label": counted(folder.labels[kept], folder.classes)}
+
+
+def _refuse_size(name: str, image_size: int | None) -> None:
+    if image_size is not None:
+        raise DataError(f"{name}: an image size was given, and these are no images; leave it out")
 
 
 def _hold_out(name: str, size: int, split: str) -> np.ndarray:

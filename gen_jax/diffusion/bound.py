@@ -55,8 +55,9 @@ def variational_bound(
     terms: int = 0,
     variance: Variance = fixed_large,
     decoder_variance: Variance = fixed_small,
+    decoder: Decoder | None = None,
 ) -> Bound:
-    """(1) for 8-bit images ``x_0 [B, H, W, C]`` in [-1, 1].
+    """(1) for 8-bit images ``x_0 [B, H, W, C]`` in [-1, 1], or with another decoder for other data.
 
     Args:
       process: the forward process.
@@ -68,6 +69,7 @@ def variational_bound(
         their sum without bias; 0 evaluates all of them.
       variance: of the model's steps.
       decoder_variance: of the decoder, asked with x at the chain's first time, the time beyond it, and the first time.
+      decoder: the log-probability of x_0; see :func:`decoder_loss`.
     """
     times = jnp.asarray(times)
     count = times.shape[0] - 2  # terms (3)
@@ -87,13 +89,18 @@ def variational_bound(
     steps, _ = jax.lax.scan(body, jnp.zeros(x_0.shape[:1]), jnp.arange(evaluated))
     noise = jax.random.normal(decoder_key, x_0.shape)
     first = jnp.broadcast_to(times[-2], x_0.shape[:1])
-    decoder = decoder_loss(process, denoise, x_0, noise, first, times[-3], variance=decoder_variance)
-    return Bound(prior_kl(process, x_0, times[0]), steps, decoder)
+    last = decoder_loss(process, denoise, x_0, noise, first, times[-3], decoder=decoder, variance=decoder_variance)
+    return Bound(prior_kl(process, x_0, times[0]), steps, last)
 
 
-def bound_likelihood(times: Times, *, terms: int = 0, variance: Variance = fixed_large) -> Likelihood:
-    """:func:`variational_bound` over the chain ``times`` as the likelihood of 8-bit images."""
-    evidence = partial(variational_bound, terms=terms, variance=variance)
+def bound_likelihood(
+    times: Times, *, terms: int = 0, variance: Variance = fixed_large, level: float = distributions.LEVEL
+) -> Likelihood:
+    """:func:`variational_bound` over the chain ``times`` as the likelihood of 8-bit images, or with ``level`` 0 of real
+    numbers, whose decoder is a normal density.
+    """
+    decoder = discretised_normal_log_prob if level else normal_log_prob
+    evidence = partial(variational_bound, terms=terms, variance=variance, decoder=decoder)
     return Likelihood("lower bound", lambda process, denoise, key, x_0: evidence(process, denoise, times, key, x_0))
 
 
@@ -148,6 +155,11 @@ def decoder_loss(
     x_t = process.diffuse(x_0, noise, first)
     log_prob = discretised_normal_log_prob if decoder is None else decoder
     return -_sum(log_prob(x_0, denoise(x_t, first), variance(process, x_t, second, first)))
+
+
+def normal_log_prob(x: jax.Array, mean: jax.Array, variance: jax.Array) -> jax.Array:
+    """Log-density at ``x`` under a normal distribution, in nats."""
+    return distributions.normal_log_prob(x, mean, jnp.log(variance))
 
 
 def discretised_normal_log_prob(x: jax.Array, mean: jax.Array, variance: jax.Array) -> jax.Array:

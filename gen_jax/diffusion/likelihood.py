@@ -56,16 +56,18 @@ class FlowLogProb(NamedTuple):
     tolerance: jax.Array
 
 
-def flow_likelihood(first: float, last: float, *, probes: int = 1, tolerance: float = 1e-5) -> Likelihood:
-    """:func:`flow_log_prob` of dequantised images."""
+def flow_likelihood(
+    first: float, last: float, *, probes: int = 1, tolerance: float = 1e-5, level: float = distributions.LEVEL
+) -> Likelihood:
+    """:func:`flow_log_prob` of dequantised images, or with ``level`` 0 of real numbers."""
 
     def evidence(process: Process, denoise: Denoise, key: jax.Array, x_0: jax.Array) -> FlowLogProb:
         noise_key, probe_key = jax.random.split(key)
-        x = distributions.dequantise(noise_key, x_0)
+        x = distributions.dequantise(noise_key, x_0, level)
         found = flow_log_prob(
             process, denoise, probe_key, x, first=first, last=last, probes=probes, tolerance=tolerance
         )
-        return found._replace(log_prob=found.log_prob + x_0[0].size * np.log(distributions.LEVEL))
+        return found._replace(log_prob=found.log_prob + x_0[0].size * distributions.log_level(level))
 
     return Likelihood("estimate", evidence)
 

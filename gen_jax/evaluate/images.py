@@ -50,7 +50,7 @@ def from_array(images: np.ndarray, *, name: str = "arrays", split: str = "all") 
     Raises:
       DataError: if they are anything else, such as floats, or channels first.
     """
-    images = checked_images(images, name, any_side=True)
+    images = checked_images(images, name)
 
     def batches(size: int) -> Iterator[Batch]:
         for start in range(0, len(images), size):
@@ -112,7 +112,7 @@ def open_images(path: str | pathlib.Path) -> ImageSet:
     if path.suffix.lower() == ".npy" and path.is_file():
         return _from_file(files.open_npy(path), files.quote(path))
     if path.suffix.lower() == ".npz" and path.is_file():
-        return _from_file(files.read_npz(path, any_side=True)[0], files.quote(path))
+        return _from_file(files.read_npz(path)[0], files.quote(path))
     raise DataError(f"{files.quote(path)}: expected a folder of images, an .npy or an .npz file; check the path")
 
 

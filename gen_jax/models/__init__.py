@@ -1,10 +1,8 @@
 """The models: one file, one model, one paper.
 
 Each file has the game itself (a frozen dataclass of networks and numbers) and its configuration (plain data, kept as
-JSON with every run), whose ``build(shape, classes)`` makes the game.
+JSON with every run), whose ``build(fields)`` makes the game for data of these fields.
 """
-
-from typing import Any, Protocol
 
 from gen_jax.models.cld import CLD, CLDConfig
 from gen_jax.models.consistency import Consistency, ConsistencyConfig
@@ -16,30 +14,24 @@ from gen_jax.models.distillation import Distillation, DistillationConfig
 from gen_jax.models.edm import EDMConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gmm import GMM, GMMConfig
+from gen_jax.models.improved_ddpm import ImprovedDDPMConfig, LearnedVariance
 from gen_jax.models.noisy_classifier import ClassifierGuided, ClassifierGuidedConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig
-from gen_jax.models.vqvae import VQVAE, VQVAEConfig
-from gen_jax.protocol import Model
-
-
-class Configuration(Protocol):
-    """Plain data that builds a model for images of one shape."""
-
-    def build(self, shape: tuple[int, int, int], classes: int) -> Any:
-        """The game."""
-        ...
-
+from gen_jax.models.vqvae import VQVAE, VQCodec, VQCodecConfig, VQVAEConfig
+from gen_jax.protocol import Configuration, Model
 
 CONFIGURATIONS: tuple[type[Configuration], ...] = (
     GMMConfig,
     VAEConfig,
     DenseVAEConfig,
+    VQCodecConfig,
     VQVAEConfig,
     DCGANConfig,
     DDPMConfig,
+    ImprovedDDPMConfig,
     ScoreSDEConfig,
     EDMConfig,
     FlowMatchingConfig,
@@ -78,11 +70,15 @@ __all__ = [
     "EDMConfig",
     "FlowMatchingConfig",
     "GMMConfig",
+    "ImprovedDDPMConfig",
+    "LearnedVariance",
     "Model",
     "Rectification",
     "RectificationConfig",
     "ScoreSDEConfig",
     "VAEConfig",
     "VDMConfig",
+    "VQCodec",
+    "VQCodecConfig",
     "VQVAEConfig",
 ]

@@ -11,7 +11,7 @@ so that a network that gives 0 knows the score of velocities that do not depend 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ import numpy as np
 from gen_jax.diffusion import cld, times, training
 from gen_jax.diffusion.cld import CriticallyDamped
 from gen_jax.diffusion.process import against
-from gen_jax.models.diffusion import known_classes
+from gen_jax.fields import Fields, known_classes, of_images
 from gen_jax.networks.denoisers import denoiser_network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
@@ -46,6 +46,13 @@ class CLD:
     def turns(self) -> tuple[Turn, ...]:
         """One turn: descend (1)."""
         return (Turn("denoiser", self.loss),)
+
+    makes: ClassVar[str] = "image"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
 
     @property
     def network_evaluations(self) -> int:
@@ -86,10 +93,8 @@ class CLD:
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
-        """``n`` images ``[n, H, W, C]``; with classes and no ``label [n]``, labels are uniform."""
+        """``n`` images ``[n, H, W, C]``; with classes, of those of ``label [n]``."""
         keys = jax.random.split(key, 3)
-        if self.classes and label is None:
-            label = jax.random.randint(keys[2], (n,), 0, self.classes)
 
         def score(x: jax.Array, w: jax.Array, t: jax.Array) -> jax.Array:
             return self.score(params, buffers, x, w, t, label=label)
@@ -147,19 +152,20 @@ class CLDConfig:
     conditional: bool = False
     """Condition on the label; needs labelled data."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> CLD:
+    def build(self, fields: Fields) -> CLD:
         """The game on images of ``shape`` (H, W, C).
 
         Raises:
           ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
             and missing, or a number is out of range.
         """
+        shape, _ = of_images(fields)
         if min(self.rate, self.velocity_variance) <= 0 or self.sampling_steps < 1:
             raise ValueError(
                 "expected rate and velocity_variance above 0 and at least 1 step, got "
                 f"{self.rate}, {self.velocity_variance} and {self.sampling_steps}"
             )
-        classes = known_classes(self.conditional, classes)
+        classes = known_classes(fields, conditional=self.conditional)
         net = denoiser_network(self, (*shape[:2], 2 * shape[2]), classes, outputs=shape[2])
         return CLD(
             shape=shape,

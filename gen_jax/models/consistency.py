@@ -19,7 +19,7 @@ moves.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,8 @@ from jax.scipy.special import ndtr, ndtri
 
 from gen_jax.diffusion import training
 from gen_jax.diffusion.process import Denoise, against
-from gen_jax.models import teaching
-from gen_jax.models.diffusion import Diffusion, known_classes
+from gen_jax.fields import Fields, known_classes, of_images
+from gen_jax.models.diffusion import Diffusion, as_denoiser
 from gen_jax.models.edm import LABELS, EDMConfig
 from gen_jax.networks.denoisers import denoiser_network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
@@ -72,23 +72,26 @@ class Consistency:
         """One turn: descend (3)."""
         return (Turn("student", self.loss),)
 
+    makes: ClassVar[str] = "image"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
+
     @property
     def network_evaluations(self) -> int:
         """One, and one for each later noise."""
         return 1 + len(self.later_noises)
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
-        """The student; and a teacher to be replaced by a trained one, by :meth:`taught_by`."""
+        """The student, and a teacher: a run that distils begins both with the network of a trained one."""
         keys = jax.random.split(key)
         params, buffers = self.network.init(keys[0])
         if self.teacher is None:
             return {"student": params}, {"student": buffers}
         taught, carried = self.teacher.init(keys[1], batch)
         return {"student": params, "teacher": taught["denoiser"]}, {"student": buffers, "teacher": carried["denoiser"]}
-
-    def taught_by(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
-        """What distillation starts from, given a trained teacher's: the student begins as the teacher."""
-        return teaching.taught_by(params, buffers)
 
     def loss(
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: jax.Array, ema: Any
@@ -136,10 +139,8 @@ class Consistency:
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
-        """``n`` images ``[n, H, W, C]`` by (7); with classes and no ``label [n]``, labels are uniform."""
+        """``n`` images ``[n, H, W, C]`` by (7); with classes, of those of ``label [n]``."""
         keys = jax.random.split(key, 2 + len(self.later_noises))
-        if self.classes and label is None:
-            label = jax.random.randint(keys[0], (n,), 0, self.classes)
         x = jnp.zeros((n, *self.shape))
         for key, t in zip(keys[1:], (self.largest_noise, *self.later_noises)):
             spread = t if t == self.largest_noise else math.sqrt(t**2 - self.least_noise**2)
@@ -159,7 +160,7 @@ class Consistency:
 
     def _taught(self, params: Params, buffers: Buffers, label: jax.Array | None) -> Denoise:
         assert self.teacher is not None
-        return self.teacher.denoiser(*teaching.player("teacher", params, buffers), label)
+        return self.teacher.denoiser(*as_denoiser("teacher", params, buffers), label)
 
 
 def heun_step(denoise: Denoise, x: jax.Array, t: jax.Array, s: jax.Array) -> jax.Array:
@@ -213,14 +214,15 @@ class ConsistencyConfig:
     conditional: bool = False
     """Condition on the label; needs labelled data."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> Consistency:
+    def build(self, fields: Fields) -> Consistency:
         """The game on images of ``shape`` (H, W, C).
 
         Raises:
           ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
             and missing, or a number is out of range.
         """
-        classes = known_classes(self.conditional, classes)
+        shape, _ = of_images(fields)
+        classes = known_classes(fields, conditional=self.conditional)
         net = denoiser_network(self, shape, classes)
         if not 0 < self.least_noise < self.largest_noise:
             raise ValueError(f"expected 0 < least_noise < largest_noise, got {self.least_noise}, {self.largest_noise}")
@@ -238,7 +240,7 @@ class ConsistencyConfig:
             classes=classes,
             network=net,
             label=LABELS[self.network],
-            teacher=self.teacher().build(shape, classes) if self.task == "distillation" else None,
+            teacher=self.teacher().build(fields) if self.task == "distillation" else None,
             target=average if self.target == "average" else itself,
             data_spread=self.data_spread,
             least_noise=self.least_noise,

@@ -14,12 +14,13 @@ running statistics, so that no sample depends on those drawn with it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from gen_jax.fields import Fields, known_classes, of_images
 from gen_jax.interpolate import slerp
 from gen_jax.losses.adversarial import AdversarialLoss, non_saturating
 from gen_jax.networks import dcgan as nets
@@ -54,6 +55,13 @@ class DCGAN:
     def turns(self) -> tuple[Turn, ...]:
         """The critic moves, then the generator."""
         return Turn("critic", self.critic_loss), Turn("generator", self.generator_loss)
+
+    makes: ClassVar[str] = "image"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
 
     @property
     def network_evaluations(self) -> int:
@@ -90,10 +98,8 @@ class DCGAN:
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
-        """``n`` images ``[n, H, W, C]``; with classes and no ``label [n]``, labels are uniform."""
+        """``n`` images ``[n, H, W, C]``; with classes, of those of ``label [n]``."""
         z = self.latents(key, n)
-        if self.classes and label is None:
-            label = jax.random.randint(jax.random.fold_in(key, 1), (n,), 0, self.classes)
         return self.decode(params, buffers, z, label=label)
 
     def latents(self, key: jax.Array, n: int) -> jax.Array:
@@ -146,11 +152,6 @@ class DCGAN:
     def _label(self, batch: Batch) -> jax.Array | None:
         if not self.classes:
             return None
-        if "label" not in batch:
-            raise ValueError(
-                f"expected a batch with labels of {self.classes} classes, got only {sorted(batch)}; "
-                "use labelled data or conditional=False"
-            )
         return batch["label"]
 
 
@@ -180,17 +181,16 @@ class DCGANConfig:
     label_width: int = 32
     """Width of the label's embedding in the generator."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> DCGAN:
-        """The game on images of ``shape`` (H, W, C).
+    def build(self, fields: Fields) -> DCGAN:
+        """The game on images of any size.
 
         Raises:
-          ValueError: if the images are not square or their side not divisible by 4, or labels are missing.
+          ValueError: if labels are asked for and missing, or a number is out of range.
         """
+        shape, _ = of_images(fields)
         if min(self.latent, self.base, self.label_width) < 1:
             raise ValueError(f"expected latent, base and label_width of at least 1, got {self}")
-        if self.conditional and not classes:
-            raise ValueError("expected labelled data for conditional=True, got data without labels; set it to False")
-        classes = classes if self.conditional else 0
+        classes = known_classes(fields, conditional=self.conditional)
         common = {"channels": shape[2], "base": self.base, "classes": classes}
         generate = partial(network, nets.Generator, latent=self.latent, label_width=self.label_width, **common)
         generator = padded(generate, shape[:2], nets.MULTIPLE)

@@ -28,7 +28,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ import numpy as np
 
 from gen_jax.diffusion.process import Process
 from gen_jax.diffusion.schedules import discrete
+from gen_jax.fields import Fields, known_classes, of_images
 from gen_jax.losses import adversarial
 from gen_jax.losses.adversarial import non_saturating
 from gen_jax.networks import ddgan as nets
@@ -121,6 +122,13 @@ class DDGAN:
         penalty = (Turn("critic", self.penalty_loss, every=self.penalty_every),) if self.penalty else ()
         return Turn("critic", self.critic_loss), *penalty, Turn("generator", self.generator_loss)
 
+    makes: ClassVar[str] = "image"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
+
     @property
     def network_evaluations(self) -> int:
         """One of the generator per step of the chain."""
@@ -163,10 +171,8 @@ class DDGAN:
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
-        """``n`` images ``[n, H, W, C]`` by T evaluations; with classes and no ``label [n]``, labels are uniform."""
-        keys = jax.random.split(key, 3)
-        if self.classes and label is None:
-            label = jax.random.randint(keys[2], (n,), 0, self.classes)
+        """``n`` images ``[n, H, W, C]`` by T evaluations; with classes, of those of ``label [n]``."""
+        keys = jax.random.split(key)
 
         def generate(key: jax.Array, x: jax.Array, t: jax.Array) -> jax.Array:
             return self._clean(params, buffers, key, x, jnp.full(n, t), label)
@@ -201,11 +207,6 @@ class DDGAN:
     def _label(self, batch: Batch) -> jax.Array | None:
         if not self.classes:
             return None
-        if "label" not in batch:
-            raise ValueError(
-                f"expected a batch with labels of {self.classes} classes, got only {sorted(batch)}; "
-                "use labelled data or conditional=False"
-            )
         return batch["label"]
 
 
@@ -246,15 +247,15 @@ class DDGANConfig:
     conditional: bool = False
     """Tell generator and critic the label; needs labelled data."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> DDGAN:
-        """The game on images of ``shape`` (H, W, C).
+    def build(self, fields: Fields) -> DDGAN:
+        """The game on images of any size.
 
         Raises:
-          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
-            and missing, or a number is out of range.
+          ValueError: if labels are asked for and missing, or a number is out of range.
         """
-        self._check(classes)
-        classes = classes if self.conditional else 0
+        shape, _ = of_images(fields)
+        self._check()
+        classes = known_classes(fields, conditional=self.conditional)
         generate = partial(
             network,
             nets.Generator,
@@ -284,7 +285,7 @@ class DDGANConfig:
         numbers = (self.latent, self.denoising_steps, process, self.penalty, self.penalty_every)
         return DDGAN(shape, classes, generator, critic, *numbers)
 
-    def _check(self, classes: int) -> None:
+    def _check(self) -> None:
         if self.patch < 1:
             raise ValueError(f"expected a patch of at least 1, got {self.patch}; try 1, 2 or 4")
         if min(self.denoising_steps, self.latent, self.blocks, self.mapping_layers, self.penalty_every) < 1:
@@ -299,8 +300,6 @@ class DDGANConfig:
                 "expected base and critic_time_width even and at least 4, since they hold sines and cosines, got "
                 f"{self.base} and {self.critic_time_width}"
             )
-        if self.conditional and not classes:
-            raise ValueError("expected labelled data for conditional=True, got data without labels; set it to False")
 
 
 REFERENCE = DDGANConfig()

@@ -23,16 +23,15 @@ from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.bound import bound_likelihood
 from gen_jax.diffusion.precondition import counted_time
 from gen_jax.diffusion.schedules import cosine_betas, discrete, linear_betas
-from gen_jax.models.diffusion import Diffusion, Sampler, known_classes
-from gen_jax.models.improved_ddpm import BOUND, HYBRID, LearnedVariance, LossSecondMoment, Uniform, first_half
+from gen_jax.fields import Fields, known_classes, made_of
+from gen_jax.models.diffusion import Diffusion, Sampler
 from gen_jax.networks.denoisers import denoiser_network
 from gen_jax.protocol import Network
 
 SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {"linear": linear_betas, "cosine": cosine_betas}
 PREDICTIONS = {"eps": diffusion.EPS, "x0": diffusion.X0, "v": diffusion.V}
-VARIANCES = {"small": samplers.fixed_small, "large": samplers.fixed_large, "learned": samplers.fixed_large}
+VARIANCES = {"small": samplers.fixed_small, "large": samplers.fixed_large}
 SPACINGS = {"leading": times.leading, "trailing": times.trailing, "quadratic": times.quadratic}
-OBJECTIVES = {"hybrid": HYBRID, "bound": BOUND}
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,10 @@ class DDPMConfig:
     """Which of the T times the sampler visits."""
     eta: float = 0.0
     """Noise of DDIM: 0 is deterministic, 1 as much as the ancestral sampler with small variance."""
-    variance: Literal["small", "large", "learned"] = "large"
-    """Variance of ancestral steps and of the bound: of the posterior, of the forward step, or between, per pixel."""
+    variance: Literal["small", "large"] = "large"
+    """Variance of ancestral steps and of the bound: of the posterior, or of the forward step."""
     weight: Literal["simple", "min_snr"] = "simple"
     """What an error counts: the same at all times, or no more than the signal-to-noise ratio asks, up to 5."""
-    objective: Literal["hybrid", "bound"] = "hybrid"
-    """With a learned variance: the error and a little of the bound, or the bound alone."""
-    resampling: Literal["uniform", "loss_second_moment"] = "uniform"
-    """With a learned variance: all times alike, or those more often whose losses were large."""
     bound_terms: int = 0
     """Terms of the likelihood bound evaluated per image, at random, as an unbiased estimate; 0 for all T."""
     conditional: bool = False
@@ -84,37 +79,25 @@ class DDPMConfig:
     label_dropout: float = 0.1
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> Diffusion | LearnedVariance:
-        """The game on images of ``shape`` (H, W, C); with a learned variance it is another one, around the first.
+    def build(self, fields: Fields) -> Diffusion:
+        """The game on images, or on an array of real numbers.
 
         Raises:
-          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
-            and missing, or a number is out of range.
+          ValueError: if the network cannot be built, labels are asked for and missing, or a number is out of range.
         """
+        return self.around(fields, self.network_of(fields))
+
+    def network_of(self, fields: Fields, *, times: int = 1) -> Network:
+        """The network, with so many times the channels of the data."""
+        shape, classes = made_of(fields)[1].shape, known_classes(fields, conditional=self.conditional)
+        return denoiser_network(self, shape, classes, outputs=None if times == 1 else times * shape[-1])
+
+    def around(self, fields: Fields, net: Network) -> Diffusion:
+        """The game whose network is ``net``."""
         self._check()
-        model, net = self._diffusion(shape, known_classes(self.conditional, classes))
-        if self.variance != "learned":
-            return model
-        return LearnedVariance(
-            diffusion=model,
-            network=net,
-            timesteps=self.timesteps,
-            objective=OBJECTIVES[self.objective],
-            resampling=LossSecondMoment() if self.resampling == "loss_second_moment" else Uniform(),
-            reverse=samplers.ancestral_by if self.sampler == "ancestral" else None,
-            chain=self._chain,
-            bound_terms=self.bound_terms,
-        )
-
-    @property
-    def _chain(self) -> np.ndarray:
-        return np.arange(self.timesteps - 1, -2, -1)
-
-    def _diffusion(self, shape: tuple[int, int, int], classes: int) -> tuple[Diffusion, Network]:
-        """The game, and the whole network, of which the game may have but half of the outputs."""
+        name, field = made_of(fields)
         process, prediction = discrete(SCHEDULES[self.schedule](self.timesteps)), PREDICTIONS[self.prediction]
-        variance, learned = VARIANCES[self.variance], self.variance == "learned"
-        net = denoiser_network(self, shape, classes, outputs=2 * shape[2] if learned else None)
+        variance = VARIANCES[self.variance]
         drawn: dict[str, Sampler] = {
             "ddim": partial(samplers.ddim, eta=self.eta),
             "ancestral": partial(samplers.ancestral, variance=variance),
@@ -122,10 +105,10 @@ class DDPMConfig:
         weight: training.Weight = training.simple
         if self.weight == "min_snr":
             weight = training.min_snr(process, prediction, self.timesteps - 1)
-        model = Diffusion(
-            shape=shape,
-            classes=classes,
-            network=first_half(net) if learned else net,
+        return Diffusion(
+            shape=field.shape,
+            classes=known_classes(fields, conditional=self.conditional),
+            network=net,
             process=process,
             inputs=counted_time(1000 / self.timesteps),  # the sinusoids are made for a thousand steps
             prediction=prediction,
@@ -134,12 +117,18 @@ class DDPMConfig:
             sampler=drawn[self.sampler],
             times=SPACINGS[self.spacing](self.timesteps, self.sampling_steps),
             evaluations=self.sampling_steps,
-            likelihood=bound_likelihood(self._chain, terms=self.bound_terms, variance=variance),
-            limit=1.0,
+            likelihood=bound_likelihood(self.chain, terms=self.bound_terms, variance=variance, level=field.kind.level),
+            limit=field.kind.limit,
             guidance=self.guidance,
             label_dropout=self.label_dropout,
+            makes=name,
+            largest=field.kind.limit,
         )
-        return model, net
+
+    @property
+    def chain(self) -> np.ndarray:
+        """All times, T - 1 to -1."""
+        return np.arange(self.timesteps - 1, -2, -1)
 
     def _check(self) -> None:
         if self.timesteps < 2:
@@ -162,21 +151,6 @@ REFERENCE = DDPMConfig(
 )
 """CIFAR-10: 35,746,307 parameters. Adam 2e-4 after 5000 steps of warm-up, batches of 128, gradients clipped at norm 1,
 flips."""
-
-IMPROVED = DDPMConfig(
-    channels=128,
-    multipliers=(1, 2, 2, 2),
-    blocks=3,
-    attention=(16, 8),
-    dropout=0.3,
-    network="iddpm",
-    timesteps=4000,
-    prediction="eps",
-    sampler="ancestral",
-    sampling_steps=4000,
-    variance="learned",
-)
-"""CIFAR-10 of Nichol and Dhariwal: 52,546,438 parameters. Adam 1e-4, batches of 128, 500,000 steps."""
 
 SMALL = DDPMConfig(blocks=1, patch=2, bound_terms=50)
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

@@ -37,7 +37,7 @@ Sampler = Callable[[Process, Denoise, samplers.Times, jax.Array, jax.Array], jax
 class Diffusion:
     """A game of one player, ``denoiser``."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     network: Network  # F: in_t x_t [B, H, W, C], label_t [B], class [B] or None -> [B, H, W, C]; `classes` is no class
     process: Process  # (1)
@@ -53,11 +53,18 @@ class Diffusion:
     guidance: float = 1.0
     label_dropout: float = 0.1
     coupling: Coupling = independent
+    makes: str = "image"
+    largest: float = 1.0  # of the data: samples are clipped to [-largest, largest]
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """One turn: descend (2)."""
         return (Turn("denoiser", self.loss),)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
 
     @property
     def network_evaluations(self) -> int:
@@ -79,7 +86,7 @@ class Diffusion:
     ) -> tuple[jax.Array, Aux]:
         """(2): a mean over pixels, 1 at the start where y is eps and all times count alike."""
         keys = jax.random.split(key, 4)
-        x_0 = batch["image"]
+        x_0 = batch[self.makes]
         t = self.law(training.spread(keys[0], x_0.shape[0]))
         noise = self.coupling(x_0, jax.random.normal(keys[1], x_0.shape))
         label = self.hidden_label(keys[2], batch)
@@ -98,13 +105,11 @@ class Diffusion:
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
-        """``n`` images ``[n, H, W, C]``; with classes and no ``label [n]``, labels are uniform."""
-        keys = jax.random.split(key, 3)
-        if self.classes and label is None:
-            label = jax.random.randint(keys[2], (n,), 0, self.classes)
+        """``n`` examples ``[n, ...]``; with classes, of those of ``label [n]``, or of any where none is given."""
+        keys = jax.random.split(key)
         start = self._noise_scale() * jax.random.normal(keys[1], (n, *self.shape))
         x = self.sampler(self.process, self.denoiser(params, buffers, label), self.times, keys[0], start)
-        return jnp.clip(x, -1.0, 1.0)
+        return jnp.clip(x, -self.largest, self.largest)
 
     def encode(self, params: Params, buffers: Buffers, x: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
         """The noise ``[B, H, W, C]`` that :meth:`decode` turns into ``x``, to the precision of the steps."""
@@ -153,7 +158,7 @@ class Diffusion:
     def evidence(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> Evidence:
         """The log-probability, without guidance, and what it is made of: a bound's terms, or a flow's errors."""
         denoise = replace(self, guidance=1.0).denoiser(params, buffers, self.label(batch))
-        return self.likelihood.evidence(self.process, denoise, key, batch["image"])
+        return self.likelihood.evidence(self.process, denoise, key, batch[self.makes])
 
     def denoiser(self, params: Params, buffers: Buffers, label: jax.Array | None) -> Denoise:
         """(3) as a function of x_t and t alone, guided where the model is."""
@@ -175,14 +180,7 @@ class Diffusion:
 
     def label(self, batch: Batch) -> jax.Array | None:
         """The labels of a batch, or none where the model has no classes."""
-        if not self.classes:
-            return None
-        if "label" not in batch:
-            raise ValueError(
-                f"expected a batch with labels of {self.classes} classes, got only {sorted(batch)}; "
-                "use labelled data or conditional=False"
-            )
-        return batch["label"]
+        return batch["label"] if self.classes else None
 
     def hidden_label(self, key: jax.Array, batch: Batch) -> jax.Array | None:
         """The same with a share of ``label_dropout`` turned into no class."""
@@ -207,12 +205,12 @@ class Diffusion:
         return diffusion.denoiser(self.process, predict, self.prediction)
 
 
-def known_classes(conditional: bool, classes: int) -> int:
-    """The classes that a model is to know.
+def as_denoiser(player: str, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
+    """Parameters and buffers of a player, as a diffusion has them."""
+    return {"denoiser": params[player]}, {"denoiser": buffers[player]}
 
-    Raises:
-      ValueError: if labels are asked for and missing.
-    """
-    if conditional and not classes:
-        raise ValueError("expected labelled data for conditional=True, got data without labels; set it to False")
-    return classes if conditional else 0
+
+def twins(params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
+    """A diffusion's parameters and buffers as those of a teacher, and of a student who begins as its copy."""
+    student, carried = jax.tree.map(jnp.copy, (params["denoiser"], buffers["denoiser"]))  # the state is donated
+    return {"student": student, "teacher": params["denoiser"]}, {"student": carried, "teacher": buffers["denoiser"]}

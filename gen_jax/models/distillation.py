@@ -13,16 +13,16 @@ The teacher is a player who never moves; a student that has learned is the next 
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from gen_jax.diffusion import samplers, training
 from gen_jax.diffusion.process import against
-from gen_jax.models import teaching
+from gen_jax.fields import Fields
 from gen_jax.models.ddpm import DDPMConfig
-from gen_jax.models.diffusion import Diffusion
+from gen_jax.models.diffusion import Diffusion, as_denoiser, twins
 from gen_jax.protocol import Aux, Batch, Buffers, Params, Turn
 
 
@@ -57,22 +57,25 @@ class Distillation:
         """One turn: descend (4)."""
         return (Turn("student", self.loss),)
 
+    makes: ClassVar[str] = "image"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
+
     @property
     def network_evaluations(self) -> int:
         """One per step of the student."""
         return self.student.network_evaluations
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
-        """An untrained teacher and the student as its copy: to be replaced, by :meth:`taught_by`."""
-        return self.taught_by(*self.teacher.init(key, batch))
-
-    def taught_by(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
-        """What distillation starts from, given a trained diffusion's: the student begins as the teacher."""
-        return teaching.taught_by(params, buffers)
+        """An untrained teacher, and the student as its copy: a run begins both with those of a trained one."""
+        return twins(*self.teacher.init(key, batch))
 
     def learned(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
-        """Those of :attr:`student` as a model of its own, which may be the next teacher."""
-        return teaching.player("student", params, buffers)
+        """Those of :attr:`student` as a model of its own."""
+        return as_denoiser("student", params, buffers)
 
     def loss(
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
@@ -84,7 +87,7 @@ class Distillation:
         index = 2 * training.steps((len(times) - 1) // 2)(training.spread(keys[0], x_0.shape[0]))
         t, middle, s = times[index], times[index + 1], times[index + 2]
         x_t = process.diffuse(x_0, jax.random.normal(keys[1], x_0.shape), t)
-        denoise = self.teacher.denoiser(*teaching.player("teacher", params, buffers), label)
+        denoise = self.teacher.denoiser(*as_denoiser("teacher", params, buffers), label)
         x_m = samplers.ddim_step(process, denoise, x_t, t, middle)
         x_s = samplers.ddim_step(process, denoise, x_m, middle, s)
         (alpha, sigma), (alpha_s, sigma_s) = process.at(t, x_t), process.at(s, x_t)
@@ -108,16 +111,13 @@ class DistillationConfig:
     teacher: DDPMConfig = DDPMConfig(timesteps=1024, sampling_steps=8)
     """The trained model; the student has half of its ``sampling_steps``, which must be even, and its spacing."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "teacher", teaching.nested(DDPMConfig, self.teacher))
-
-    def build(self, shape: tuple[int, int, int], classes: int) -> Distillation:
+    def build(self, fields: Fields) -> Distillation:
         """The game on images of ``shape`` (H, W, C).
 
         Raises:
           ValueError: if the teacher cannot be built, has an odd number of steps, or learns its variance.
         """
-        teacher = self.teacher.build(shape, classes)
+        teacher = self.teacher.build(fields)
         if not isinstance(teacher, Diffusion):
             raise ValueError("expected a teacher of fixed variance, as DDIM has none; set variance='large'")
         return Distillation(teacher)

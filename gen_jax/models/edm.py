@@ -17,7 +17,8 @@ from typing import Literal
 from gen_jax.diffusion import samplers, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import edm_inputs, edm_prediction
-from gen_jax.models.diffusion import Diffusion, Sampler, known_classes
+from gen_jax.fields import Fields, known_classes, made_of
+from gen_jax.models.diffusion import Diffusion, Sampler
 from gen_jax.networks.denoisers import denoiser_network
 
 # What the label of (2) is multiplied by: the sinusoids of the first are made for a thousand steps.
@@ -69,15 +70,16 @@ class EDMConfig:
     label_dropout: float = 0.1
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> Diffusion:
+    def build(self, fields: Fields) -> Diffusion:
         """The game on images of ``shape`` (H, W, C).
 
         Raises:
           ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
             and missing, or a number is out of range.
         """
-        classes = known_classes(self.conditional, classes)
-        net = denoiser_network(self, shape, classes)
+        name, field = made_of(fields)
+        classes = known_classes(fields, conditional=self.conditional)
+        net = denoiser_network(self, field.shape, classes)
         if not 0 < self.least_noise < self.largest_noise or self.sampling_steps < 1:
             raise ValueError(
                 "expected 0 < least_noise < largest_noise and at least 1 step, got "
@@ -90,7 +92,7 @@ class EDMConfig:
         }
         sampler, evaluations = drawn[self.sampler]
         return Diffusion(
-            shape=shape,
+            shape=field.shape,
             classes=classes,
             network=net,
             process=schedules.edm(),
@@ -102,10 +104,16 @@ class EDMConfig:
             times=times.karras(self.largest_noise, self.least_noise, self.sampling_steps),
             evaluations=evaluations,
             likelihood=flow_likelihood(
-                self.least_noise, self.largest_noise, probes=self.probes, tolerance=self.tolerance
+                self.least_noise,
+                self.largest_noise,
+                probes=self.probes,
+                tolerance=self.tolerance,
+                level=field.kind.level,
             ),
             guidance=self.guidance,
             label_dropout=self.label_dropout,
+            makes=name,
+            largest=field.kind.limit,
         )
 
 

@@ -20,7 +20,8 @@ from gen_jax.diffusion import coupling, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import counted_time
 from gen_jax.diffusion.process import VELOCITY
-from gen_jax.models.diffusion import Diffusion, known_classes
+from gen_jax.fields import Fields, known_classes, made_of
+from gen_jax.models.diffusion import Diffusion
 from gen_jax.networks.denoisers import denoiser_network
 
 LAWS = {"uniform": training.uniform(1e-5, 1.0), "logit_normal": training.logit_normal()}
@@ -67,15 +68,16 @@ class FlowMatchingConfig:
     label_dropout: float = 0.1
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> Diffusion:
+    def build(self, fields: Fields) -> Diffusion:
         """The game on images of ``shape`` (H, W, C).
 
         Raises:
           ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
             and missing, or a number is out of range.
         """
-        classes = known_classes(self.conditional, classes)
-        net = denoiser_network(self, shape, classes)
+        name, field = made_of(fields)
+        classes = known_classes(fields, conditional=self.conditional)
+        net = denoiser_network(self, field.shape, classes)
         if self.sampling_steps < 1:
             raise ValueError(f"expected at least 1 step, got {self.sampling_steps}")
         if self.conditional and self.coupling == "optimal":
@@ -85,7 +87,7 @@ class FlowMatchingConfig:
             )
         rule, evaluations = RULES[self.rule]
         return Diffusion(
-            shape=shape,
+            shape=field.shape,
             classes=classes,
             network=net,
             process=schedules.rectified_flow(),
@@ -96,10 +98,14 @@ class FlowMatchingConfig:
             sampler=partial(solvers.flow, rule=rule),
             times=times.even(1.0, 0.0, self.sampling_steps),
             evaluations=self.sampling_steps * evaluations,
-            likelihood=flow_likelihood(LEAST, 1.0, probes=self.probes, tolerance=self.tolerance),
+            likelihood=flow_likelihood(
+                LEAST, 1.0, probes=self.probes, tolerance=self.tolerance, level=field.kind.level
+            ),
             guidance=self.guidance,
             label_dropout=self.label_dropout,
             coupling=COUPLINGS[self.coupling],
+            makes=name,
+            largest=field.kind.limit,
         )
 
 

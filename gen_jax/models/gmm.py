@@ -16,6 +16,7 @@ diagonal ones; D counts the pixels and channels of an image.
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -23,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
+from gen_jax.fields import PIXELS, Fields, Kind, made_of
 from gen_jax.protocol import Aux, Batch, Buffers, Params, Turn
 
 Mixture = dict[str, jax.Array]
@@ -162,18 +164,25 @@ def _joint_log_density(mixture: Mixture, x: jax.Array) -> jax.Array:
 class GMM:
     """A game of one player, ``mixture``, who has no parameters: its mixture is in the buffers, and a step is one of EM.
 
-    It is exact EM if the batch is the whole data set (``--batch-size`` of its size); a step forgets all but its own
-    batch. Labels are ignored, and nothing is drawn by class.
+    It is exact EM if the batch is the whole data set, which it is unless another is asked for; a step forgets all but
+    its own batch. Labels are ignored.
     """
 
-    shape: tuple[int, int, int]
-    classes: int
+    shape: tuple[int, ...]
     components: int
     covariance: Covariance = "full"
     regularisation: float = 1e-3
     lloyd_steps: int = 10
+    makes: str = "image"
+    kind: Kind = PIXELS
 
-    log_prob_kind: ClassVar[str] = "lower bound"
+    given: ClassVar[tuple[str, ...]] = ()
+    whole_set: ClassVar[bool] = True  # what it is fitted to at once, unless a batch is asked for
+
+    @property
+    def log_prob_kind(self) -> str:
+        """A lower bound for pixels, which are dequantised; exact for real numbers."""
+        return "lower bound" if self.kind.level else "exact"
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -187,8 +196,8 @@ class GMM:
 
     @property
     def dimensions(self) -> int:
-        """Pixels times channels of an image."""
-        return self.shape[0] * self.shape[1] * self.shape[2]
+        """Numbers of an example."""
+        return math.prod(self.shape)
 
     @property
     def free_parameters(self) -> int:
@@ -199,7 +208,7 @@ class GMM:
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
         """The mixture of the batch's k-means clusters."""
-        x = self._flat(batch["image"])
+        x = self._flat(batch[self.makes])
         if len(x) < self.components:
             raise ValueError(
                 f"{self.components} components need as many images to start from, got a batch of {len(x)}; give the"
@@ -215,35 +224,34 @@ class GMM:
 
         The step is taken on dequantised images, as the density is one of these.
         """
-        x = self._flat(distributions.dequantise(key, batch["image"]))
+        x = self._flat(distributions.dequantise(key, batch[self.makes], self.kind.level))
         mixture, log_density = em_step(buffers["mixture"], x, self.regularisation)
-        mass = log_density.mean() + self.dimensions * jnp.log(distributions.LEVEL)
+        mass = log_density.mean() + self.dimensions * distributions.log_level(self.kind.level)
         metrics = {"log_likelihood": mass, "smallest_weight": mixture["weights"].min()}
         return -mass, Aux(metrics, {"mixture": mixture})
 
-    def sample(
-        self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
-    ) -> jax.Array:
-        """Draws from (1), clipped to [-1, 1]; ``label`` is ignored."""
-        return jnp.clip(sample(buffers["mixture"], key, n), -1.0, 1.0).reshape(n, *self.shape)
+    def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int) -> jax.Array:
+        """Draws from (1), clipped to where the data lie."""
+        x = sample(buffers["mixture"], key, n)
+        return jnp.clip(x, -self.kind.limit, self.kind.limit).reshape(n, *self.shape)
 
     def log_prob(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
-        """Log-probability of 8-bit images, nats ``[B]``.
+        """Log-probability of 8-bit images or log-density of real numbers, nats ``[B]``.
 
-        The density (1) at one dequantised copy of each: in the mean over the key, a lower bound.
+        Of images, the density (1) at one dequantised copy of each: in the mean over the key, a lower bound.
         """
-        x = self._flat(distributions.dequantise(key, batch["image"]))
-        return log_likelihood(buffers["mixture"], x) + self.dimensions * jnp.log(distributions.LEVEL)
+        x = self._flat(distributions.dequantise(key, batch[self.makes], self.kind.level))
+        return log_likelihood(buffers["mixture"], x) + self.dimensions * distributions.log_level(self.kind.level)
 
-    def _flat(self, image: jax.Array) -> jax.Array:
-        if image.shape[1:] != self.shape:
-            raise ValueError(f"expected images of shape {self.shape}, got {image.shape[1:]}")
-        return image.reshape(image.shape[0], self.dimensions)
+    def _flat(self, x: jax.Array) -> jax.Array:
+        if x.shape[1:] != self.shape:
+            raise ValueError(f"expected examples of shape {self.shape}, got {x.shape[1:]}")
+        return x.reshape(x.shape[0], self.dimensions)
 
 
 @dataclass(frozen=True)
 class GMMConfig:
-    """A Gaussian mixture; train it with the whole data set as one batch."""
+    """A Gaussian mixture."""
 
     components: int = 10
     """Gaussians in the mixture."""
@@ -254,14 +262,16 @@ class GMMConfig:
     lloyd_steps: int = 10
     """Steps of k-means before the first of EM. Without them, full covariances freeze the first assignment."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> GMM:
-        """The game for images of ``shape``; labels are not used, whatever ``classes`` says."""
+    def build(self, fields: Fields) -> GMM:
+        """The game for images, or for an array of real numbers; labels are not used."""
+        name, field = made_of(fields)
         if self.components < 1 or self.regularisation < 0:
             raise ValueError(
                 "expected at least 1 component and a regularisation of 0 or more, got"
                 f" {self.components} and {self.regularisation}"
             )
-        return GMM(shape, 0, self.components, self.covariance, self.regularisation, self.lloyd_steps)
+        numbers = self.components, self.covariance, self.regularisation, self.lloyd_steps
+        return GMM(field.shape, *numbers, makes=name, kind=field.kind)
 
 
 REFERENCE = GMMConfig(components=50)

@@ -14,16 +14,19 @@ Until every time has ten losses (4) is uniform; the losses are kept in the buffe
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.diffusion import training
+from gen_jax.diffusion import samplers, training
 from gen_jax.diffusion.bound import Bound, decoder_loss, step_kl, variational_bound
 from gen_jax.diffusion.process import Denoise, Process
 from gen_jax.diffusion.samplers import Reverse, Times, Variance, between
+from gen_jax.fields import Fields, of_images
+from gen_jax.models.ddpm import SMALL as DDPM_SMALL
+from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
@@ -40,6 +43,7 @@ class Objective(NamedTuple):
 
 HYBRID = Objective(1.0, 1e-3, jax.lax.stop_gradient)  # (2)
 BOUND = Objective(0.0, 1.0, lambda f: f)  # (3)
+OBJECTIVES = {"hybrid": HYBRID, "bound": BOUND}
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,12 @@ class LossSecondMoment:
         return jax.lax.scan(add, carried, (t, losses))[0]
 
 
+RESAMPLINGS: dict[str, type[Uniform | LossSecondMoment]] = {
+    "uniform": Uniform,
+    "loss_second_moment": LossSecondMoment,
+}
+
+
 @dataclass(frozen=True)
 class LearnedVariance:
     """A game of one player, ``denoiser``: a diffusion whose network also says the variances (1)."""
@@ -121,6 +131,13 @@ class LearnedVariance:
     def turns(self) -> tuple[Turn, ...]:
         """One turn: descend (2) or (3)."""
         return (Turn("denoiser", self.loss),)
+
+    makes: ClassVar[str] = "image"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
 
     @property
     def network_evaluations(self) -> int:
@@ -155,13 +172,11 @@ class LearnedVariance:
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
-        """As the diffusion, with the learned variances where the sampler is ancestral; labels as there."""
+        """As the diffusion, with the learned variances where the sampler is ancestral."""
         model, inner = self.diffusion, self._inner(buffers)
         if self.reverse is None:
             return model.sample(params, inner, key, n, label=label)
         keys = jax.random.split(key)
-        if self.classes and label is None:
-            label = jax.random.randint(keys[1], (n,), 0, self.classes)
 
         def read(x_t: jax.Array, t: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array]:
             times = jnp.broadcast_to(t, x_t.shape[:1])
@@ -254,3 +269,56 @@ def first_half(network: Network) -> Network:
 
 def _share(h: jax.Array) -> jax.Array:
     return (h + 1) / 2
+
+
+@dataclass(frozen=True)
+class ImprovedDDPMConfig:
+    """A DDPM that learns its variances, as plain data."""
+
+    ddpm: DDPMConfig = DDPMConfig()
+    """The chain and the network, which gets twice the channels; its ``variance`` is learned and may not be chosen."""
+    objective: Literal["hybrid", "bound"] = "hybrid"
+    """The error and a little of the bound, or the bound alone."""
+    resampling: Literal["uniform", "loss_second_moment"] = "uniform"
+    """All times alike, or those more often whose losses were large."""
+
+    def build(self, fields: Fields) -> LearnedVariance:
+        """The game on images.
+
+        Raises:
+          ValueError: if the DDPM cannot be built, or chooses a variance.
+        """
+        of_images(fields)
+        if self.ddpm.variance != DDPMConfig.variance:
+            raise ValueError(f"expected no variance, as it is learned, got {self.ddpm.variance!r}; leave it out")
+        net = self.ddpm.network_of(fields, times=2)
+        return LearnedVariance(
+            diffusion=self.ddpm.around(fields, first_half(net)),
+            network=net,
+            timesteps=self.ddpm.timesteps,
+            objective=OBJECTIVES[self.objective],
+            resampling=RESAMPLINGS[self.resampling](),
+            reverse=samplers.ancestral_by if self.ddpm.sampler == "ancestral" else None,
+            chain=self.ddpm.chain,
+            bound_terms=self.ddpm.bound_terms,
+        )
+
+
+REFERENCE = ImprovedDDPMConfig(
+    DDPMConfig(
+        channels=128,
+        multipliers=(1, 2, 2, 2),
+        blocks=3,
+        attention=(16, 8),
+        dropout=0.3,
+        network="iddpm",
+        timesteps=4000,
+        prediction="eps",
+        sampler="ancestral",
+        sampling_steps=4000,
+    )
+)
+"""CIFAR-10: 52,546,438 parameters. Adam 1e-4, batches of 128, 500,000 steps."""
+
+SMALL = ImprovedDDPMConfig(DDPM_SMALL)
+"""28x28 Fashion-MNIST in minutes on two CPU cores."""

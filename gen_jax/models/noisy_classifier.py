@@ -12,7 +12,7 @@ With s = 1 and both networks exact, (2) is the denoiser of the class; with s abo
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,9 @@ from gen_jax.diffusion.guidance import by_classifier
 from gen_jax.diffusion.precondition import ratio
 from gen_jax.diffusion.process import Denoise, Process, against
 from gen_jax.diffusion.samplers import Times
+from gen_jax.fields import Fields, images, of_images
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.models.edm import EDMConfig
-from gen_jax.models.teaching import nested
 from gen_jax.networks.adm import NoisyClassifier
 from gen_jax.networks.classifier import Classifier
 from gen_jax.nn.fit import padded
@@ -51,6 +51,13 @@ class ClassifierGuided:
     def turns(self) -> tuple[Turn, ...]:
         """The diffusion's turn, and (1)."""
         return (*self.diffusion.turns, Turn("classifier", self.cross_entropy))
+
+    makes: ClassVar[str] = "image"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
 
     @property
     def network_evaluations(self) -> int:
@@ -85,18 +92,17 @@ class ClassifierGuided:
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
-        """``n`` images ``[n, H, W, C]`` by the diffusion's sampler with (2); labels are uniform if none are given."""
-        keys = jax.random.split(key)
-        wanted = jax.random.randint(keys[1], (n,), 0, self.classes) if label is None else label
+        """``n`` images ``[n, H, W, C]`` by the diffusion's sampler with (2), of ``label [n]``; of any class without."""
         own = self.diffusion.sampler
 
         def sampler(process: Process, denoise: Denoise, times: Times, key: jax.Array, x: jax.Array) -> jax.Array:
             def told(x_t: jax.Array, t: jax.Array) -> jax.Array:
-                return self.label_log_prob(params, buffers, x_t, t, wanted)
+                return self.label_log_prob(params, buffers, x_t, t, label)
 
             return own(process, by_classifier(process, denoise, told, scale=self.scale), times, key, x)
 
-        return replace(self.diffusion, sampler=sampler).sample(params, buffers, keys[0], n)
+        drawn = self.diffusion if label is None else replace(self.diffusion, sampler=sampler)
+        return drawn.sample(params, buffers, jax.random.split(key)[0], n)
 
     def _logits(
         self, params: Params, buffers: Buffers, x_t: jax.Array, t: jax.Array, **options: Any
@@ -131,21 +137,19 @@ class ClassifierGuidedConfig:
     scale: float = 1.0
     """Strength of the guidance: 0 is none, 1 is the class, above 1 is sharper and less varied."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "diffusion", nested(EDMConfig, self.diffusion))
-
-    def build(self, shape: tuple[int, int, int], classes: int) -> ClassifierGuided:
+    def build(self, fields: Fields) -> ClassifierGuided:
         """The game on images of ``shape`` (H, W, C).
 
         Raises:
           ValueError: if there are no classes, or the diffusion has them, too, or cannot be built.
         """
+        shape, classes = of_images(fields)
         if not classes:
             raise ValueError("expected labelled data for a classifier, got data without labels")
         if self.diffusion.conditional:
             raise ValueError("expected a diffusion without labels, got conditional=True; the classifier guides it")
         classifier = CLASSIFIERS[self.classifier](self, shape, classes)
-        return ClassifierGuided(self.diffusion.build(shape, 0), classifier, classes, self.scale)
+        return ClassifierGuided(self.diffusion.build(images(shape)), classifier, classes, self.scale)
 
 
 def _convolutions(sizes: ClassifierGuidedConfig, shape: tuple[int, int, int], classes: int) -> Network:

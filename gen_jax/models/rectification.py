@@ -12,13 +12,13 @@ is a player who never moves; its pairs are made as they are needed, and of the d
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
 from gen_jax.diffusion import training
-from gen_jax.models import teaching
-from gen_jax.models.diffusion import Diffusion
+from gen_jax.fields import Fields
+from gen_jax.models.diffusion import Diffusion, as_denoiser, twins
 from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.protocol import Aux, Batch, Buffers, Params, Tree, Turn
 
@@ -45,22 +45,25 @@ class Rectification:
         """One turn: descend (2)."""
         return (Turn("student", self.loss),)
 
+    makes: ClassVar[str] = "image"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
+
     @property
     def network_evaluations(self) -> int:
         """Those of the student's sampler."""
         return self.student.network_evaluations
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
-        """An untrained teacher and the student as its copy: to be replaced, by :meth:`taught_by`."""
-        return self.taught_by(*self.teacher.init(key, batch))
-
-    def taught_by(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
-        """What rectification starts from, given a trained flow's: the student begins as the teacher."""
-        return teaching.taught_by(params, buffers)
+        """An untrained teacher, and the student as its copy: a run begins both with those of a trained one."""
+        return twins(*self.teacher.init(key, batch))
 
     def learned(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
-        """Those of :attr:`student` as a model of its own, which may be the next teacher."""
-        return teaching.player("student", params, buffers)
+        """Those of :attr:`student` as a model of its own."""
+        return as_denoiser("student", params, buffers)
 
     def loss(
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
@@ -68,7 +71,7 @@ class Rectification:
         """(2)."""
         keys = jax.random.split(key)
         noise, label = jax.random.normal(keys[0], batch["image"].shape), self.teacher.label(batch)
-        pairs = transported(self.teacher, *teaching.player("teacher", params, buffers), noise, label), noise
+        pairs = transported(self.teacher, *as_denoiser("teacher", params, buffers), noise, label), noise
         errors, carried = _errors(self.student, *self.learned(params, buffers), *pairs, keys[1], label, train=True)
         return errors.mean(), Aux({}, {"student": carried})
 
@@ -88,17 +91,14 @@ class RectificationConfig:
     sampling_steps: int = 1
     """Steps of the student's sampler, by Euler's rule."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "teacher", teaching.nested(FlowMatchingConfig, self.teacher))
-
-    def build(self, shape: tuple[int, int, int], classes: int) -> Rectification:
+    def build(self, fields: Fields) -> Rectification:
         """The game on images of ``shape`` (H, W, C).
 
         Raises:
           ValueError: if the teacher cannot be built, or a number is out of range.
         """
         own = replace(self.teacher, rule="euler", sampling_steps=self.sampling_steps, guidance=1.0)
-        return Rectification(self.teacher.build(shape, classes), own.build(shape, classes))
+        return Rectification(self.teacher.build(fields), own.build(fields))
 
 
 def transported(

@@ -22,7 +22,8 @@ from gen_jax.diffusion import langevin, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import Inputs, counted_time, edm_inputs, log_noise
 from gen_jax.diffusion.process import EPS, Process
-from gen_jax.models.diffusion import Diffusion, Sampler, known_classes
+from gen_jax.fields import Fields, known_classes, made_of
+from gen_jax.models.diffusion import Diffusion, Sampler
 from gen_jax.networks.denoisers import denoiser_network
 
 
@@ -88,15 +89,16 @@ class ScoreSDEConfig:
     label_dropout: float = 0.1
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> Diffusion:
+    def build(self, fields: Fields) -> Diffusion:
         """The game on images of ``shape`` (H, W, C).
 
         Raises:
           ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
             and missing, or a number is out of range.
         """
-        classes = known_classes(self.conditional, classes)
-        net = denoiser_network(self, shape, classes)
+        name, field = made_of(fields)
+        classes = known_classes(fields, conditional=self.conditional)
+        net = denoiser_network(self, field.shape, classes)
         if self.sampling_steps < 1 or self.corrections < 0:
             raise ValueError(
                 f"expected at least 1 step and 0 corrections, got {self.sampling_steps} and {self.corrections}"
@@ -109,7 +111,7 @@ class ScoreSDEConfig:
         law, weight = self._objective(path)
         sampler, when, evaluations = self._sampler(path)
         return Diffusion(
-            shape=shape,
+            shape=field.shape,
             classes=classes,
             network=net,
             process=path.process,
@@ -120,9 +122,13 @@ class ScoreSDEConfig:
             sampler=sampler,
             times=when,
             evaluations=evaluations,
-            likelihood=flow_likelihood(path.likely, 1.0, probes=self.probes, tolerance=self.tolerance),
+            likelihood=flow_likelihood(
+                path.likely, 1.0, probes=self.probes, tolerance=self.tolerance, level=field.kind.level
+            ),
             guidance=self.guidance,
             label_dropout=self.label_dropout,
+            makes=name,
+            largest=field.kind.limit,
         )
 
     def _path(self) -> Path:

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
+from gen_jax.fields import PIXELS, Field, Fields, known_classes, made_of, of_images
 from gen_jax.losses.elbo import elbo, importance_weighted_bound
 from gen_jax.networks.vae import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
 from gen_jax.nn.fit import padded
@@ -49,8 +50,8 @@ class Likelihood(NamedTuple):
     log_prob_kind: str
 
 
-def _over_image(x: jax.Array) -> jax.Array:
-    return x.sum(axis=(-3, -2, -1))
+def _over_example(x: jax.Array) -> jax.Array:
+    return x.sum(axis=tuple(range(1, x.ndim)))
 
 
 def _no_variance(x: jax.Array, raw: jax.Array) -> jax.Array:
@@ -66,7 +67,7 @@ BERNOULLI = Likelihood(
     outputs=1,
     log_variance=_no_variance,
     target=lambda key, x: (jax.random.uniform(key, x.shape) < 0.5 * (x + 1)).astype(jnp.float32),
-    log_prob=lambda x, raw, log_variance: _over_image(distributions.bernoulli_log_prob(x, raw)),
+    log_prob=lambda x, raw, log_variance: _over_example(distributions.bernoulli_log_prob(x, raw)),
     mean=lambda raw: 2 * jax.nn.sigmoid(raw) - 1,
     level_log_prob=0.0,
     log_prob_kind="lower bound, binarised",
@@ -75,7 +76,7 @@ GAUSSIAN = Likelihood(
     outputs=1,
     log_variance=lambda x, raw: jnp.log(jnp.mean((x - raw) ** 2) + 1e-8),
     target=distributions.dequantise,
-    log_prob=lambda x, raw, log_variance: _over_image(distributions.normal_log_prob(x, raw, log_variance)),
+    log_prob=lambda x, raw, log_variance: _over_example(distributions.normal_log_prob(x, raw, log_variance)),
     mean=lambda raw: jnp.clip(raw, -1.0, 1.0),
     level_log_prob=math.log(distributions.LEVEL),
     log_prob_kind="lower bound",
@@ -84,15 +85,29 @@ LOGISTIC = Likelihood(
     outputs=2,
     log_variance=_no_variance,
     target=lambda key, x: x,
-    log_prob=lambda x, raw, log_variance: _over_image(
+    log_prob=lambda x, raw, log_variance: _over_example(
         distributions.discretised_logistic_log_prob(x, *_mean_and_log_scale(raw))
     ),
     mean=lambda raw: _mean_and_log_scale(raw)[0],
     level_log_prob=0.0,
     log_prob_kind="lower bound",
 )
+NUMBERS = GAUSSIAN._replace(target=lambda key, x: x, mean=lambda raw: raw, level_log_prob=0.0)
 VARIANCE_DECAY = 0.99  # a step, of the running average of (5)
 LIKELIHOODS = {"bernoulli": BERNOULLI, "gaussian": GAUSSIAN, "logistic": LOGISTIC}
+
+
+def likelihood_of(name: str, field: Field) -> Likelihood:
+    """The likelihood of this name for 8-bit pixels, or the Gaussian of real numbers, a density.
+
+    Raises:
+      ValueError: of another one for real numbers.
+    """
+    if field.kind is PIXELS:
+        return LIKELIHOODS[name]
+    if name != "gaussian":
+        raise ValueError(f"expected likelihood='gaussian' for real numbers, got {name!r}, which is of pixels")
+    return NUMBERS
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,7 @@ class VAE:
     With ``classes > 0`` both networks also see the one-hot label.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     encoder: Network  # x [B, H, W, C] -> mean and log-variance, [B, 2 latent]
     decoder: Network  # z [B, latent] -> raw likelihood parameters, [B, H, W, C outputs]
@@ -110,11 +125,17 @@ class VAE:
     latent: int
     beta: float = 1.0
     importance_samples: int = 1
+    makes: str = "image"
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """One turn: descend the negative bound (3)."""
         return (Turn("vae", self.loss),)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
 
     @property
     def network_evaluations(self) -> int:
@@ -141,8 +162,8 @@ class VAE:
         """(3), in nats per example."""
         target_key, latent_key = jax.random.split(key)
         label = self._one_hot(batch.get("label"))
-        x = self.likelihood.target(target_key, batch["image"])
-        mean, log_variance = self.encode(params, buffers, batch["image"], label=label)
+        x = self.likelihood.target(target_key, batch[self.makes])
+        mean, log_variance = self.encode(params, buffers, batch[self.makes], label=label)
         z = distributions.normal_sample(latent_key, mean, log_variance)
         raw = self._raw(params, buffers, z, label)
         pixel_log_variance = self.likelihood.log_variance(x, raw)  # (5)
@@ -169,9 +190,7 @@ class VAE:
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
         """Mean images of latents drawn from the prior (1)."""
-        latent_key, label_key = jax.random.split(key)
-        if self.classes and label is None:
-            label = jax.random.randint(label_key, (n,), 0, self.classes)
+        latent_key, _ = jax.random.split(key)
         z = jax.random.normal(latent_key, (n, self.latent))
         return self.decode(params, buffers, z, label=self._one_hot(label))
 
@@ -179,8 +198,8 @@ class VAE:
         """The bound (4) with ``importance_samples`` draws (its one-sample form is the ELBO), nats ``[B]``."""
         target_key, latent_key = jax.random.split(key)
         label = self._one_hot(batch.get("label"))
-        x = self.likelihood.target(target_key, batch["image"])
-        mean, log_variance = self.encode(params, buffers, batch["image"], label=label)
+        x = self.likelihood.target(target_key, batch[self.makes])
+        mean, log_variance = self.encode(params, buffers, batch[self.makes], label=label)
 
         def log_weight(key: jax.Array) -> jax.Array:
             z = distributions.normal_sample(key, mean, log_variance)
@@ -191,8 +210,7 @@ class VAE:
             return log_likelihood + (log_prior - log_posterior).sum(axis=-1)
 
         log_weights = jax.lax.map(log_weight, jax.random.split(latent_key, self.importance_samples))
-        dimensions = self.shape[0] * self.shape[1] * self.shape[2]
-        return importance_weighted_bound(log_weights) + dimensions * self.likelihood.level_log_prob
+        return importance_weighted_bound(log_weights) + math.prod(self.shape) * self.likelihood.level_log_prob
 
     def _raw(self, params: Params, buffers: Buffers, z: jax.Array, label: jax.Array | None) -> jax.Array:
         return self.decoder.apply(params["vae"]["decoder"], buffers["vae"]["decoder"], z, label)[0]
@@ -220,10 +238,15 @@ class VAEConfig:
     conditional: bool = False
     """Condition on the label, where the data has labels."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> VAE:
-        """The game for images of ``shape``, enlarged where they cannot be halved as often as there are widths."""
-        classes = classes if self.conditional else 0
-        likelihood = LIKELIHOODS[self.likelihood]
+    def build(self, fields: Fields) -> VAE:
+        """The game for images of any size.
+
+        Raises:
+          ValueError: if labels are asked for and missing.
+        """
+        shape, _ = of_images(fields)
+        classes = known_classes(fields, conditional=self.conditional)
+        likelihood = likelihood_of(self.likelihood, fields["image"])
         options = {"widths": self.widths, "dense": self.dense, "classes": classes}
         encode = partial(network, ConvEncoder, channels=shape[-1], outputs=2 * self.latent, **options)
         decode = partial(network, ConvDecoder, outputs=likelihood.outputs * shape[-1], latent=self.latent, **options)
@@ -248,16 +271,22 @@ class DenseVAEConfig:
     conditional: bool = False
     """Condition on the label, where the data has labels."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> VAE:
-        """The game for images of ``shape``."""
-        classes = classes if self.conditional else 0
-        likelihood = LIKELIHOODS[self.likelihood]
+    def build(self, fields: Fields) -> VAE:
+        """The game for images, or for an array of real numbers under a Gaussian likelihood.
+
+        Raises:
+          ValueError: if the likelihood is not of such data, or labels are asked for and missing.
+        """
+        name, field = made_of(fields)
+        shape, classes = field.shape, known_classes(fields, conditional=self.conditional)
+        likelihood = likelihood_of(self.likelihood, field)
         options = {"hidden": self.hidden, "classes": classes}
         encoder = network(DenseEncoder, shape=shape, outputs=2 * self.latent, **options)
         decoder = network(
             DenseDecoder, shape=shape, outputs=likelihood.outputs * shape[-1], latent=self.latent, **options
         )
-        return VAE(shape, classes, encoder, decoder, likelihood, self.latent, self.beta, self.importance_samples)
+        numbers = self.latent, self.beta, self.importance_samples
+        return VAE(shape, classes, encoder, decoder, likelihood, *numbers, makes=name)
 
 
 REFERENCE = VAEConfig(latent=10, widths=(32, 32, 32, 32), dense=(256, 256), likelihood="bernoulli")

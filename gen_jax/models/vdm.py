@@ -26,7 +26,7 @@ from gen_jax import distributions
 from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.interior import LINE, Interior, monotone
 from gen_jax.diffusion.process import EPS, Process, denoiser
-from gen_jax.models.diffusion import known_classes
+from gen_jax.fields import Fields, known_classes, of_images
 from gen_jax.networks.denoisers import denoiser_network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
@@ -68,6 +68,13 @@ class VDM:
         """Descend (1); and where the schedule learns, lessen the variance of its estimate."""
         learns = bool(jax.eval_shape(self.interior.init, jax.eval_shape(jax.random.key, 0)))
         return (Turn("denoiser", self.loss), *([Turn("schedule", self.variance)] if learns else []))
+
+    makes: ClassVar[str] = "image"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
 
     @property
     def network_evaluations(self) -> int:
@@ -148,10 +155,8 @@ class VDM:
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
-        """``n`` images ``[n, H, W, C]`` by ancestral steps, evenly spaced in t; labels as in other models."""
+        """``n`` images ``[n, H, W, C]`` by ancestral steps, evenly spaced in t; with classes, of those of ``label``."""
         keys = jax.random.split(key, 3)
-        if self.classes and label is None:
-            label = jax.random.randint(keys[2], (n,), 0, self.classes)
         process = self.process(params)
         denoise = denoiser(process, lambda z, t: self._predict(params, buffers, z, t, label)[0], EPS)
         when = times.even(1.0, 0.0, self.sampling_steps)
@@ -249,14 +254,15 @@ class VDMConfig:
     conditional: bool = False
     """Condition on the label; needs labelled data."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> VDM:
+    def build(self, fields: Fields) -> VDM:
         """The game on images of ``shape`` (H, W, C).
 
         Raises:
           ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
             and missing, or a number is out of range.
         """
-        classes = known_classes(self.conditional, classes)
+        shape, _ = of_images(fields)
+        classes = known_classes(fields, conditional=self.conditional)
         if self.first >= self.last:
             raise ValueError(f"expected first below last, got {self.first} and {self.last}; -13.3 and 5 are usual")
         if min(self.sampling_steps, self.bound_draws, self.schedule_width) < 1 or self.timesteps < 0:

@@ -6,10 +6,12 @@ van den Oord, Vinyals and Kavukcuoglu 2017, "Neural Discrete Representation Lear
 (2) prior         p(k) = prod_i p(k_i | k_<i, class), a causal transformer; loss -log p(k), nats per image
 (3) bound         log p(x) >= log p(x | z_q) + log p(k(x)), since p(x) is a sum over all codes of such products
 
-Training has two stages: the codec moves for ``codec_steps`` steps, then the prior, with the codec a player who never
-moves again. Samples come from averaged weights, so the prior learns the codes that the averaged codec gives.
+They are trained in two stages, each a game and a run of its own: the codec, whose prior is uniform as in the paper, and
+then the prior, with the codec a player who never moves again. Samples come from averaged weights, and the prior learns
+the codes of the averaged codec.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
+from gen_jax.fields import Fields, known_classes, of_images
 from gen_jax.losses import quantize
 from gen_jax.losses.quantize import Codebook
 from gen_jax.networks.transformer import CausalTransformer, empty_cache
@@ -29,47 +32,41 @@ VARIANCE_DECAY = 0.99  # a step, of the running variances of the data and of the
 
 
 @dataclass(frozen=True)
-class VQVAE:
-    """A game of two players, ``codec`` and then ``prior``; with ``classes > 0`` the prior is conditional."""
+class VQCodec:
+    """A game of one player, ``codec``."""
 
     shape: tuple[int, int, int]
-    classes: int
     encoder: Network  # x [B, H, W, C] -> [B, h, w, code_width]
     decoder: Network  # z_q [B, h, w, code_width] -> mean image [B, H, W, C]
-    prior: Network  # codes int32 [B, h w], label int32 [B] -> logits [B, h w, codes]
     grid: tuple[int, int]  # h, w
     codes: int
     code_width: int
-    codec_steps: int
     beta: float
     decay: float
     restart_below: float
-    prior_size: tuple[tuple[str, int], ...]  # width, layers and heads, for the cache
 
+    makes: ClassVar[str] = "image"
+    given: ClassVar[tuple[str, ...]] = ()
     log_prob_kind: ClassVar[str] = "lower bound"
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The codec until ``codec_steps``, then the prior."""
-        return (
-            Turn("codec", self.codec_loss, stop=self.codec_steps),
-            Turn("prior", self.prior_loss, start=self.codec_steps),
-        )
+        """One turn: descend (1)."""
+        return (Turn("codec", self.codec_loss),)
 
     @property
     def network_evaluations(self) -> int:
-        """One pass of the prior for each code and one of the decoder."""
-        return self.grid[0] * self.grid[1] + 1
+        """One of the decoder."""
+        return 1
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
-        """All networks, and codes drawn at the scale of the encoder's outputs."""
+        """Both networks, and codes drawn at the scale of the encoder's outputs."""
         keys = jax.random.split(key, 4)
         encoder, _ = self.encoder.init(keys[0])
         decoder, _ = self.decoder.init(keys[1])
-        prior, _ = self.prior.init(keys[2])
         codebook = quantize.new_codebook(jax.random.normal(keys[3], (self.codes, self.code_width)))
         carried = {**codebook._asdict(), "data_variance": jnp.ones(()), "variance": jnp.ones(())}
-        return {"codec": {"encoder": encoder, "decoder": decoder}, "prior": prior}, {"codec": carried, "prior": {}}
+        return {"codec": {"encoder": encoder, "decoder": decoder}}, {"codec": carried}
 
     def codec_loss(
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: jax.Array, ema: dict
@@ -100,14 +97,6 @@ class VQVAE:
         }
         return reconstruction + self.beta * commitment, Aux(figures, {"codec": {**moved._asdict(), **carried}})
 
-    def prior_loss(
-        self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: jax.Array, ema: dict
-    ) -> tuple[jax.Array, Aux]:
-        """(2), in nats per image; the codes are those of the averaged codec."""
-        index = self.encode(ema["params"], ema["buffers"], batch["image"])
-        nats = -self.prior_log_prob(params, index, self._label(batch)).mean()
-        return nats, Aux({"nats_per_code": nats / (self.grid[0] * self.grid[1])})
-
     def encode(self, params: Params, buffers: Buffers, x: jax.Array) -> jax.Array:
         """Codes int32 ``[B, h w]`` of images ``[B, H, W, C]``."""
         z, _ = self.encoder.apply(params["codec"]["encoder"], {}, x)
@@ -118,6 +107,81 @@ class VQVAE:
         z_q = _codebook(buffers).codes[index].reshape(-1, *self.grid, self.code_width)
         return jnp.clip(self._decode(params, z_q), -1.0, 1.0)
 
+    def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int) -> jax.Array:
+        """Decoded draws of the codec's own prior, which is uniform over all codes."""
+        return self.decode(params, buffers, jax.random.randint(key, (n, self.grid[0] * self.grid[1]), 0, self.codes))
+
+    def log_prob(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
+        """The bound (3) with a uniform prior, nats ``[B]``."""
+        prior = self.grid[0] * self.grid[1] * math.log(self.codes)
+        return self.log_likelihood(params, buffers, key, batch["image"]) - prior
+
+    def log_likelihood(self, params: Params, buffers: Buffers, key: jax.Array, x: jax.Array) -> jax.Array:
+        """Log p(x | z_q) of dequantised images, nats ``[B]``: a Gaussian of the training's mean squared error."""
+        index = self.encode(params, buffers, x)
+        z_q = _codebook(buffers).codes[index].reshape(-1, *self.grid, self.code_width)
+        x = distributions.dequantise(key, x)
+        log_variance = jnp.log(buffers["codec"]["variance"])
+        pixels = distributions.normal_log_prob(x, self._decode(params, z_q), log_variance) + jnp.log(
+            distributions.LEVEL
+        )
+        return pixels.sum(axis=(1, 2, 3))
+
+    def _decode(self, params: Params, z_q: jax.Array) -> jax.Array:
+        return self.decoder.apply(params["codec"]["decoder"], {}, z_q)[0]
+
+
+@dataclass(frozen=True)
+class VQVAE:
+    """A game of two players: ``codec``, who never moves, and ``prior``, with ``classes > 0`` a conditional one."""
+
+    codec: VQCodec
+    classes: int
+    prior: Network  # codes int32 [B, h w], label int32 [B] -> logits [B, h w, codes]
+    prior_size: tuple[tuple[str, int], ...]  # width, layers and heads, for the cache
+
+    makes: ClassVar[str] = "image"
+    log_prob_kind: ClassVar[str] = "lower bound"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """H, W, C."""
+        return self.codec.shape
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """One turn: descend (2)."""
+        return (Turn("prior", self.prior_loss),)
+
+    @property
+    def length(self) -> int:
+        """Codes of an image."""
+        return self.codec.grid[0] * self.codec.grid[1]
+
+    @property
+    def network_evaluations(self) -> int:
+        """One pass of the prior for each code and one of the decoder."""
+        return self.length + 1
+
+    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
+        """The prior, and a codec in whose place a run puts a trained one."""
+        params, buffers = self.codec.init(key, batch)
+        prior, _ = self.prior.init(jax.random.split(key, 4)[2])
+        return {**params, "prior": prior}, {**buffers, "prior": {}}
+
+    def prior_loss(
+        self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: jax.Array, ema: dict
+    ) -> tuple[jax.Array, Aux]:
+        """(2), in nats per image."""
+        index = self.codec.encode(params, buffers, batch["image"])
+        nats = -self.prior_log_prob(params, index, self._label(batch)).mean()
+        return nats, Aux({"nats_per_code": nats / self.length})
+
     def prior_log_prob(self, params: Params, index: jax.Array, label: jax.Array) -> jax.Array:
         """Exact log-probability (2) of codes int32 ``[B, h w]``, nats ``[B]``."""
         logits, _ = self.prior.apply(params["prior"], {}, index, label)
@@ -125,7 +189,6 @@ class VQVAE:
 
     def sample_codes(self, params: Params, key: jax.Array, label: jax.Array) -> jax.Array:
         """Codes int32 ``[n, h w]`` drawn one after the other from (2), with a cache; ``label`` is int32 ``[n]``."""
-        length = self.grid[0] * self.grid[1]
 
         def step(carry: tuple[jax.Array, Tree], position: jax.Array) -> tuple[tuple[jax.Array, Tree], jax.Array]:
             token, cache = carry
@@ -135,33 +198,24 @@ class VQVAE:
             code = jax.random.categorical(jax.random.fold_in(key, position), logits).astype(jnp.int32)
             return (code, cache), code
 
-        cache = empty_cache(label.shape[0], length, **dict(self.prior_size))
-        start = (self.codes + label).astype(jnp.int32)
-        _, index = jax.lax.scan(step, (start, cache), jnp.arange(length))
+        cache = empty_cache(label.shape[0], self.length, **dict(self.prior_size))
+        start = (self.codec.codes + label).astype(jnp.int32)
+        _, index = jax.lax.scan(step, (start, cache), jnp.arange(self.length))
         return index.T
 
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
         """Decoded draws of the prior."""
-        code_key, label_key = jax.random.split(key)
-        if label is None or not self.classes:
-            label = jax.random.randint(label_key, (n,), 0, max(self.classes, 1))
-        return self.decode(params, buffers, self.sample_codes(params, code_key, label))
+        code_key, _ = jax.random.split(key)
+        label = jnp.zeros(n, jnp.int32) if label is None else label
+        return self.codec.decode(params, buffers, self.sample_codes(params, code_key, label))
 
     def log_prob(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
-        """The bound (3) with a Gaussian of the training's mean squared error around D(z_q), nats ``[B]``."""
-        index = self.encode(params, buffers, batch["image"])
-        z_q = _codebook(buffers).codes[index].reshape(-1, *self.grid, self.code_width)
-        x = distributions.dequantise(key, batch["image"])
-        log_variance = jnp.log(buffers["codec"]["variance"])
-        pixels = distributions.normal_log_prob(x, self._decode(params, z_q), log_variance) + jnp.log(
-            distributions.LEVEL
-        )
-        return pixels.sum(axis=(1, 2, 3)) + self.prior_log_prob(params, index, self._label(batch))
-
-    def _decode(self, params: Params, z_q: jax.Array) -> jax.Array:
-        return self.decoder.apply(params["codec"]["decoder"], {}, z_q)[0]
+        """The bound (3), nats ``[B]``."""
+        index = self.codec.encode(params, buffers, batch["image"])
+        given_codes = self.codec.log_likelihood(params, buffers, key, batch["image"])
+        return given_codes + self.prior_log_prob(params, index, self._label(batch))
 
     def _label(self, batch: Batch) -> jax.Array:
         return batch["label"] if self.classes else jnp.zeros(batch["image"].shape[0], jnp.int32)
@@ -172,11 +226,9 @@ def _codebook(buffers: Buffers) -> Codebook:
 
 
 @dataclass(frozen=True)
-class VQVAEConfig:
-    """A VQ-VAE with a causal transformer as its prior."""
+class VQCodecConfig:
+    """The codec of a VQ-VAE."""
 
-    codec_steps: int = 2000
-    """Steps for which the codec is trained; the prior is trained in all later ones."""
     halvings: int = 2
     """Stride-2 convolutions between an image and its codes."""
     channels: int = 64
@@ -195,6 +247,40 @@ class VQVAEConfig:
     """Decay per step of the codebook's moving averages."""
     restart_below: float = 0.5
     """A code used less often than this a batch, on average, restarts at a random encoder output; 0: never."""
+
+    def build(self, fields: Fields) -> VQCodec:
+        """The game for images."""
+        shape, _ = of_images(fields)
+        if self.halvings < 1:
+            raise ValueError(f"expected at least 1 halving, got {self.halvings}")
+        multiple = 1 << self.halvings
+        height, width = (side // multiple for side in whole(shape[:2], multiple))
+        options = {
+            "halvings": self.halvings,
+            "channels": self.channels,
+            "residual_channels": self.residual_channels,
+            "residual_layers": self.residual_layers,
+            "code_width": self.code_width,
+        }
+        return VQCodec(
+            shape=shape,
+            encoder=padded(lambda size: network(Encoder, inputs=shape[-1], **options), shape[:2], multiple),
+            decoder=padded(lambda size: network(Decoder, outputs=shape[-1], **options), shape[:2], multiple),
+            grid=(height, width),
+            codes=self.codes,
+            code_width=self.code_width,
+            beta=self.beta,
+            decay=self.decay,
+            restart_below=self.restart_below,
+        )
+
+
+@dataclass(frozen=True)
+class VQVAEConfig:
+    """A causal transformer as the prior of a VQ-VAE, whose codec an earlier run has trained."""
+
+    codec: VQCodecConfig = VQCodecConfig()
+    """The codec."""
     prior_width: int = 128
     """Width of the prior's residual stream."""
     prior_layers: int = 4
@@ -204,41 +290,22 @@ class VQVAEConfig:
     conditional: bool = False
     """Condition the prior on the label, where the data has labels."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> VQVAE:
-        """The game for images of ``shape``."""
-        if self.halvings < 1:
-            raise ValueError(f"expected at least 1 halving, got {self.halvings}")
-        multiple = 1 << self.halvings
-        height, width = (side // multiple for side in whole(shape[:2], multiple))
-        classes = classes if self.conditional else 0
-        options = {
-            "halvings": self.halvings,
-            "channels": self.channels,
-            "residual_channels": self.residual_channels,
-            "residual_layers": self.residual_layers,
-            "code_width": self.code_width,
-        }
+    def build(self, fields: Fields) -> VQVAE:
+        """The game for images.
+
+        Raises:
+          ValueError: if the codec cannot be built, or labels are asked for and missing.
+        """
+        codec, classes = self.codec.build(fields), known_classes(fields, conditional=self.conditional)
         size = {"width": self.prior_width, "layers": self.prior_layers, "heads": self.prior_heads}
-        return VQVAE(
-            shape=shape,
-            classes=classes,
-            encoder=padded(lambda size: network(Encoder, inputs=shape[-1], **options), shape[:2], multiple),
-            decoder=padded(lambda size: network(Decoder, outputs=shape[-1], **options), shape[:2], multiple),
-            prior=network(CausalTransformer, codes=self.codes, length=height * width, classes=classes, **size),
-            grid=(height, width),
-            codes=self.codes,
-            code_width=self.code_width,
-            codec_steps=self.codec_steps,
-            beta=self.beta,
-            decay=self.decay,
-            restart_below=self.restart_below,
-            prior_size=tuple(size.items()),
-        )
+        length = codec.grid[0] * codec.grid[1]
+        prior = network(CausalTransformer, codes=self.codec.codes, length=length, classes=classes, **size)
+        return VQVAE(codec, classes, prior, tuple(size.items()))
 
 
-REFERENCE = VQVAEConfig(codec_steps=250_000, channels=128, codes=512, code_width=64, prior_width=256, prior_layers=8)
+REFERENCE = VQVAEConfig(VQCodecConfig(channels=128, codes=512, code_width=64), prior_width=256, prior_layers=8)
 """CIFAR-10 in the layout of DeepMind's example: codec 662,723 parameters, codebook 512 x 64."""
 SMALL = VQVAEConfig()
 """For 28x28 Fashion-MNIST on a CPU: 7x7 codes."""
-DIGITS = VQVAEConfig(halvings=1, codes=64, prior_width=64, prior_layers=2)
+DIGITS = VQVAEConfig(VQCodecConfig(halvings=1, codes=64), prior_width=64, prior_layers=2)
 """For 8x8 images: 4x4 codes."""

@@ -95,6 +95,10 @@ class Checkpoints:
             return None
         return unflatten(abstract, read(self.directory / str(step), flatten_abstract(abstract)))
 
+    def metadata(self, step: int) -> dict[str, Any]:
+        """What was saved beside the state of a step."""
+        return dict(ocp.metadata(self.directory / str(step)).custom_metadata or {})
+
     def newest_good(self) -> int | None:
         """The newest step whose manifest verifies; bad newer ones are put aside. None if nothing was saved."""
         steps = self.steps()

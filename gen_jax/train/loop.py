@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,8 @@ import optax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from gen_jax.protocol import Model, State, due
+from gen_jax.checks import Amount, Count, Number, Share, plain
+from gen_jax.protocol import Model, State, Tree, due, players
 from gen_jax.train import shard
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.ema import Average
@@ -29,50 +30,40 @@ from gen_jax.train.report import Reporter, Row, mean_rows
 from gen_jax.train.step import Prepare, Report, Step, init_state, make_step
 
 
-@dataclass(frozen=True)
+@plain
 class Training:
     """How a run is trained; what it needs beside a model, data and optimizers."""
 
-    steps: int = 1000
+    steps: Count = 1000
     """Training steps in all, those of an earlier attempt included."""
-    seconds: float = 0.0
-    """Stop after this much training, whatever the steps; compiling, sampling and saving do not count. 0: no limit."""
-    batch_size: int = 64
-    """Images a step, over all devices; 0 takes the whole data set."""
-    seed: int = 0
+    seconds: Amount = 0.0
+    """End the run after so much training in all, whatever the steps; compiling, sampling and saving do not count. 0: no
+    limit."""
+    batch_size: Number | None = None
+    """Examples a step, over all devices; 0 takes the whole data set. None: 64, or the whole set for models that are
+    fitted to it at once."""
+    seed: Number = 0
     """Seed of initialisation, data order and noise."""
-    log_every: int = 50
+    log_every: Count = 50
     """Steps between rows of metrics.jsonl."""
-    checkpoint_every: int = 500
+    checkpoint_every: Count = 500
     """Steps between checkpoints; the last step is always saved."""
-    sample_every: int = 0
-    """Steps between sample grids; 0 draws one at the end only."""
-    evaluate_every: int = 0
-    """Steps between measurements of samples against the training images, kept in evaluation.jsonl; 0 makes none."""
-    evaluate_images: int = 2000
-    """Images generated for each."""
-    metrics: tuple[str, ...] = ("fid", "prdc")
-    """What is measured: fid, prdc, kid, is, fid_infinity, is_infinity, memorisation."""
-    steps_per_call: int = 1
+    sample_every: Number = 0
+    """Steps between pictures of samples; 0 draws one at the end only."""
+    evaluate_every: Number = 0
+    """Steps between measurements of samples against the training data, kept in evaluation.jsonl; 0 makes none."""
+    steps_per_call: Count = 1
     """Steps in one dispatch to the device, where the same turns are due in all of them."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Microbatches that a gradient is averaged over; must divide the batch."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type that networks compute in; parameters stay float32."""
     fsdp: bool = False
     """Split parameters and optimizer state over the devices, too."""
-    ema_half_life: float = 20_000.0
-    """Half-life of the weight averages, in images; 0 keeps the last weights."""
-    ema_ramp: float = 0.05
-    """The half-life is at most this share of the images seen so far."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "checkpoint_every", "steps_per_call", "accumulate", "evaluate_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("batch_size", "seconds", "sample_every", "evaluate_every", "ema_half_life", "ema_ramp", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+    ema_half_life: Amount = 20_000.0
+    """Half-life of the weight averages, in examples; 0 keeps the last weights."""
+    ema_ramp: Share = 0.05
+    """The half-life is at most this share of the examples seen so far."""
 
 
 class Batches(Protocol):
@@ -80,7 +71,7 @@ class Batches(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Images a step, over all processes."""
+        """Examples a step, over all processes."""
         ...
 
     def batch(self, step: int) -> Mapping[str, np.ndarray]:
@@ -94,6 +85,10 @@ class Batches(Protocol):
 
 class DivergedError(RuntimeError):
     """A loss or gradient is not finite."""
+
+
+class BeginError(ValueError):
+    """Players cannot begin as they are asked to."""
 
 
 class InterruptedRun(Exception):
@@ -127,12 +122,15 @@ def fit(
     metadata: Mapping[str, Any] | None = None,
     draw: Callable[[State], None] | None = None,
     evaluate: Callable[[State], str] | None = None,
-    start: State | None = None,
+    begin: Mapping[str, tuple[Tree, Tree]] = {},
     mesh: Mesh | None = None,
-    label: str = "train",
+    title: str = "train",
+    notes: Sequence[str] = (),
     quiet: bool = False,
 ) -> Result:
-    """Trains ``model`` up to ``training.steps``, from the newest good checkpoint in ``directory`` if there is one.
+    """Trains ``model`` to the end of ``training``, from the newest good checkpoint in ``directory`` if there is one.
+
+    The end is that of the steps or, if there are any, of the seconds, of which those of earlier attempts are part.
 
     Args:
       model: the game.
@@ -145,12 +143,14 @@ def fit(
       draw: called every ``sample_every`` steps and at the end, to show samples; not counted as training.
       evaluate: called every ``evaluate_every`` steps and at the end, to measure samples; what it returns is shown. Not
         counted as training either.
-      start: the state to go on from, where there is no checkpoint; it is donated. By default a new one.
+      begin: parameters and buffers of players that do not begin as the model makes them; see :func:`overlaid`.
       mesh: the devices; all by default.
-      label: what the progress calls this run.
+      title: what the progress calls this run.
+      notes: lines to say at the beginning.
       quiet: show nothing.
 
     Raises:
+      BeginError: a player cannot begin as asked, or rests and begins with nothing.
       DivergedError: a loss or a gradient norm is not finite; nothing non-finite was saved.
       InterruptedRun: SIGINT or SIGTERM; the state was saved.
       CheckpointError: the directory's checkpoints cannot be used.
@@ -160,10 +160,14 @@ def fit(
     template, shardings = _abstract_state(model, batches, training, optimizers, prepare, mesh)
     checkpoints = Checkpoints(directory / "checkpoints") if directory else None
     state = checkpoints.restore(template) if checkpoints else None
+    spent = (
+        0.0
+        if state is None or checkpoints is None
+        else float(checkpoints.metadata(int(state.step)).get("seconds", 0.0))
+    )
     if state is None:
-        state = start
-    if state is None:
-        state = _initial_state(model, batches, training, optimizers, prepare, mesh, shardings)
+        _check_begin(model, template, begin)
+        state = _initial_state(model, batches, training, optimizers, prepare, mesh, shardings, begin)
     step = make_step(
         model.turns,
         optimizers,
@@ -178,13 +182,15 @@ def fit(
         directory.mkdir(parents=True, exist_ok=True)
     file = directory / "metrics.jsonl" if directory and jax.process_index() == 0 else None
     reporter = Reporter(
-        training.steps, first, file, seconds=training.seconds, label=label, quiet=quiet or jax.process_index() != 0
+        training.steps, first, file, seconds=training.seconds, title=title, quiet=quiet or jax.process_index() != 0
     )
     run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, dict(metadata or {}), reporter)
-    run.compile_seconds = time.monotonic() - began
+    run.compile_seconds, run.train_seconds, run.clock = time.monotonic() - began, spent, spent
     with reporter, _stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
         if first:
             reporter.say(f"goes on from step {first}")
+        for note in notes:
+            reporter.say(note)
         state = run.train(state, stop)
     return Result(state, reporter.rows, run.train_seconds, run.compile_seconds)
 
@@ -205,6 +211,7 @@ class _Run:
     reporter: Reporter
     compile_seconds: float = 0.0
     train_seconds: float = 0.0
+    clock: float = 0.0  # seconds of training, as all processes know them
     window_start: float = 0.0
     side: float = 0.0  # of this window: compiling, sampling, saving
     compiled: dict[tuple[tuple[int, ...], int], Callable] = field(default_factory=dict)
@@ -216,21 +223,19 @@ class _Run:
         done = int(state.step)
         source = self.batches.iterate(done)
         self.window_start, window_done, self.side = time.monotonic(), done, 0.0
-        while done < self.training.steps:
+        while not self._ended(done):
             count = self._steps_in_one_call(done)
             batch, turns = self._next_batch(source, count), due(self.model.turns, done)
             began = time.monotonic()
             function = self._compile(state, batch, turns, count)
             self.side += time.monotonic() - began
-            state, report = function(state, batch)
+            state, report = function(state, batch, self._share())
             self.pending.append((done, count, report))
             before, done = done, done + count
             while len(self.pending) > 1:
                 self._check_oldest()
             number = self._agreed(stop(), before, done)
-            spent = self.train_seconds + time.monotonic() - self.window_start - self.side
-            out_of_time = 0 < self.training.seconds <= spent
-            last = done == self.training.steps or bool(number) or out_of_time
+            last = self._ended(done) or bool(number)
             if last or _crossed(before, done, self.training.log_every):
                 self._drain()
                 elapsed = time.monotonic() - self.window_start - self.side
@@ -242,9 +247,21 @@ class _Run:
             self.side += time.monotonic() - began
             if number:
                 raise InterruptedRun(number, done)
-            if out_of_time:
+            if last:
                 break
         return state
+
+    def _ended(self, done: int) -> bool:
+        return done >= self.training.steps or 0 < self.training.seconds <= self.clock
+
+    def _spent(self) -> float:
+        """Seconds of training so far, earlier attempts included."""
+        return self.train_seconds + time.monotonic() - self.window_start - self.side
+
+    def _share(self) -> np.ndarray:
+        """Of the run's seconds, 0 where there is no limit."""
+        limit = self.training.seconds
+        return np.asarray(min(self.clock / limit, 1.0) if limit else 0.0, np.float32)
 
     def _steps_in_one_call(self, done: int) -> int:
         count = self.training.steps_per_call
@@ -264,7 +281,7 @@ class _Run:
             self._drain()
             began = time.monotonic()
             function = self.step.one if count == 1 else self.step.many
-            self.compiled[turns, count] = function.lower(state, batch, due=turns).compile()
+            self.compiled[turns, count] = function.lower(state, batch, np.float32(0), due=turns).compile()
             self.compile_seconds += time.monotonic() - began
         return self.compiled[turns, count]
 
@@ -286,20 +303,20 @@ class _Run:
                         "Lower that player's learning rate, or clip its gradient (--clip-norm 1)"
                     )
             self.window.append({name: float(value[offset]) for name, value in figures.items()})
-        self.reporter.advance(done + count, time.monotonic() - self.window_start - self.side + self.train_seconds)
+        self.reporter.advance(done + count, self._spent())
 
     def _log(self, done: int, steps: int, elapsed: float) -> None:
         speed = steps / max(elapsed, 1e-9)
         size = self.batches.batch_size
-        row = {"step": done, "images": done * size, "seconds": self.train_seconds}
-        row |= {"steps_per_second": speed, "images_per_second": speed * size}
+        row = {"step": done, "examples": done * size, "seconds": self.train_seconds}
+        row |= {"steps_per_second": speed, "examples_per_second": speed * size}
         self.reporter.write(row | mean_rows(self.window))
         self.window.clear()
 
     def _keep(self, state: State, before: int, done: int, last: bool, stopped: bool) -> None:
         if self.checkpoints and (last or _crossed(before, done, self.training.checkpoint_every)):
             self._drain()  # a state is saved only after its losses were found finite
-            self.checkpoints.save(state, {**self.metadata, "step": done, "images": done * self.batches.batch_size})
+            self.checkpoints.save(state, self._facts(done))
         every = self.training.sample_every
         if self.draw and ((last and not stopped) or (every and _crossed(before, done, every))):
             self._drain()
@@ -309,13 +326,21 @@ class _Run:
             self._drain()
             self.reporter.say(f"step {done}: {self.evaluate(state)}")
 
+    def _facts(self, done: int) -> dict[str, Any]:
+        examples = done * self.batches.batch_size
+        return {**self.metadata, "step": done, "examples": examples, "seconds": self._spent()}
+
     def _agreed(self, number: int, before: int, done: int) -> int:
-        # Every process must stop at the same step; asking costs a round trip, so it is done when a row is due.
+        # Every process must stop at the same step and go by one clock; asking costs a round trip, so it is done when a
+        # row is due.
         if jax.process_count() == 1:
+            self.clock = self._spent()
             return number
         if not _crossed(before, done, self.training.log_every):
             return 0
-        return int(np.max(multihost_utils.process_allgather(np.array(number))))
+        numbers, clocks = multihost_utils.process_allgather(np.array([number, self._spent()])).T
+        self.clock = float(clocks.max())
+        return int(numbers.max())
 
 
 def _crossed(before: int, after: int, every: int) -> bool:
@@ -354,11 +379,52 @@ def _initial_state(
     prepare: Prepare,
     mesh: Mesh,
     shardings: Any,
+    begin: Mapping[str, tuple[Tree, Tree]],
 ) -> State:
-    def make(key: jax.Array, raw: Any) -> State:
-        return init_state(model.init, model.turns, optimizers, key, prepare(raw, key))
+    def make(key: jax.Array, raw: Any, begin: Any) -> State:
+        def init(key: jax.Array, batch: Any) -> tuple[Tree, Tree]:
+            params, buffers = model.init(key, batch)
+            return (
+                {name: overlaid(own, begin[name][0], name) if name in begin else own for name, own in params.items()},
+                {name: overlaid(own, begin[name][1], name) if name in begin else own for name, own in buffers.items()},
+            )
 
-    return jax.jit(make, out_shardings=shardings)(jax.random.key(training.seed), shard.place(batches.batch(0), mesh))
+        return init_state(init, model.turns, optimizers, key, prepare(raw, key))
+
+    first = shard.place(batches.batch(0), mesh)
+    return jax.jit(make, out_shardings=shardings)(jax.random.key(training.seed), first, dict(begin))
+
+
+def _check_begin(model: Model, template: State, begin: Mapping[str, tuple[Tree, Tree]]) -> None:
+    unknown = sorted(set(begin) - set(template.params))
+    if unknown:
+        raise BeginError(f"expected players of this model, {', '.join(template.params)}, to begin, got {unknown[0]!r}")
+    resting = sorted(set(template.params) - set(players(model.turns)) - set(begin))
+    if resting:
+        raise BeginError(
+            f"{resting[0]} never moves in this game, and begins with nothing that was trained; give the run that it is "
+            f"from: begin={{{resting[0]!r}: run}}, on the command line --begin {resting[0]}=DIRECTORY"
+        )
+
+
+def overlaid(new: Tree, known: Tree, name: str) -> Tree:
+    """``new`` with the leaves that ``known`` has at the same places; what is not known stays as it was made.
+
+    Raises:
+      BeginError: for what is known and has no place in ``new``, or one of another shape.
+    """
+    if not isinstance(new, dict) or not isinstance(known, dict):
+        if isinstance(new, dict) or isinstance(known, dict) or new.shape != known.shape:
+            raise BeginError(f"{name} is {_shape(new)} here and {_shape(known)} in what it should begin with")
+        return known
+    for part in known:
+        if part not in new:
+            raise BeginError(f"{name}.{part} is in what it should begin with and has no place here")
+    return {part: overlaid(own, known[part], f"{name}.{part}") if part in known else own for part, own in new.items()}
+
+
+def _shape(tree: Tree) -> str:
+    return "several arrays" if isinstance(tree, dict) else f"of shape {list(tree.shape)}"
 
 
 @contextmanager

@@ -24,14 +24,14 @@ class Reporter:
       start: steps already done; later rows of an earlier attempt are dropped from the file.
       path: the file to append to; None writes none.
       seconds: time that the run may train for, if that ends it; the bar then shows seconds.
-      label: what the progress bar says it is.
+      title: what the progress bar says it is.
       quiet: show nothing.
     """
 
     def __init__(
-        self, total: int, start: int, path: Path | None, *, label: str, seconds: float = 0.0, quiet: bool = False
+        self, total: int, start: int, path: Path | None, *, title: str, seconds: float = 0.0, quiet: bool = False
     ):
-        self.total, self.path, self.label, self.seconds = total, path, label, seconds
+        self.total, self.path, self.title, self.seconds = total, path, title, seconds
         self.console = Console(stderr=True, quiet=quiet)
         self.rows: list[Row] = []
         self.last_line = -LINE_INTERVAL
@@ -49,7 +49,7 @@ class Reporter:
                 console=self.console,
             )
             self.task = self.progress.add_task(
-                label, total=seconds or total, completed=0 if seconds else start, status=""
+                title, total=seconds or total, completed=0 if seconds else start, status=""
             )
 
     def __enter__(self) -> "Reporter":
@@ -65,7 +65,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line."""
-        self.console.print(f"{self.label}: {text}", highlight=False, soft_wrap=True)
+        self.console.print(f"{self.title}: {text}", highlight=False, soft_wrap=True)
 
     def advance(self, step: int, seconds: float) -> None:
         """Moves the bar to this step, reached after so many seconds of training."""
@@ -78,9 +78,13 @@ class Reporter:
         if self.path is not None:
             with open(self.path, "a") as file:
                 file.write(json.dumps(row) + "\n")
-        speed = f"{row['steps_per_second']:.3g} steps/s  {row['images_per_second']:.3g} images/s"
-        hidden = ("step", "images", "seconds", "steps_per_second", "images_per_second")
-        figures = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in hidden and "gradient_norm" not in k)
+        speed = f"{row['steps_per_second']:.3g} steps/s  {row['examples_per_second']:.3g} examples/s"
+        hidden = ("step", "examples", "seconds", "steps_per_second", "examples_per_second")
+        figures = "  ".join(
+            f"{k} {v:.4g}"
+            for k, v in row.items()
+            if k not in hidden and not k.endswith(("gradient_norm", "learning_rate"))
+        )
         if self.progress is not None:
             self.progress.update(self.task, status=f"{speed}  {figures}")
         elif row["step"] == self.total or time.monotonic() - self.last_line >= LINE_INTERVAL:

@@ -11,7 +11,7 @@ import optax
 from gen_jax.protocol import Aux, Batch, Buffers, Params, State, Tree, Turn, players
 from gen_jax.train.ema import Average, update
 
-Prepare = Callable[[Batch, jax.Array], Batch]  # (raw batch, key) -> images in [-1, 1], augmented
+Prepare = Callable[[Batch, jax.Array], Batch]  # (batch as stored, key) -> as models see it, augmented
 
 
 class Report(NamedTuple):
@@ -25,10 +25,11 @@ class Report(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Jitted functions ``(state, batch, due) -> (state, report)``; ``state`` is donated and ``due`` static.
+    """Jitted functions ``(state, batch, share, due=...) -> (state, report)``; ``state`` is donated and ``due`` static.
 
-    ``many`` takes batches with a leading axis of steps, all with the same due turns, and returns reports with that
-    axis: one dispatch for several steps.
+    ``share``, 0 where it is left out, is the share of the run's seconds that have passed, which a decaying learning
+    rate follows where the clock ends the run. ``many`` takes batches with a leading axis of steps, all with the same
+    due turns, and returns reports with that axis: one dispatch for several steps.
     """
 
     one: Any
@@ -99,36 +100,45 @@ def make_step(
         loss, metrics, grads = jax.tree.map(lambda x: x.mean(axis=0), stacked)
         return loss, Aux(metrics, buffers), grads
 
-    def take(turn: Turn, state: State, batch: Batch, key: jax.Array) -> tuple[State, Report]:
+    movers = {name: optax.with_extra_args_support(optimizer) for name, optimizer in optimizers.items()}
+
+    def take(turn: Turn, state: State, batch: Batch, key: jax.Array, share: jax.Array) -> tuple[State, Report]:
         player = turn.player
         loss, aux, grads = turn_gradient(turn, state, batch, key)
-        updates, opt = optimizers[player].update(grads, state.opt[player], state.params[player])
+        updates, opt = movers[player].update(grads, state.opt[player], state.params[player], share=share)
         params = {**state.params, player: optax.apply_updates(state.params[player], updates)}
         vital = {_name(turn): loss, f"{player}/gradient_norm": optax.tree.norm(grads).astype(jnp.float32)}
         metrics = {f"{player}/{name}": jnp.asarray(x, jnp.float32) for name, x in aux.metrics.items()}
+        rate = optax.tree.get(opt, "learning_rate")  # of our recipes, and of optax's injected hyperparameters
+        if rate is not None and grads:
+            metrics[f"{player}/learning_rate"] = jnp.asarray(rate, jnp.float32)
         moved = State(state.step, state.key, params, aux.buffers, {**state.opt, player: opt}, state.ema)
         return moved, Report(vital, metrics)
 
-    def one(state: State, batch: Batch, due: tuple[int, ...]) -> tuple[State, Report]:
+    def one(
+        state: State, batch: Batch, share: jax.Array | float = 0.0, *, due: tuple[int, ...]
+    ) -> tuple[State, Report]:
         key = jax.random.fold_in(state.key, state.step)
         batch = prepare(batch, jax.random.fold_in(key, len(turns)))
         vital: dict[str, jax.Array] = {}
         metrics: dict[str, jax.Array] = {}
         for index in due:
-            state, report = take(turns[index], state, batch, jax.random.fold_in(key, index))
+            state, report = take(turns[index], state, batch, jax.random.fold_in(key, index), share)
             vital |= report.vital
             metrics |= report.metrics
-        movers = {turns[index].player for index in due}
-        decay = average.decay(batch["image"].shape[0], state.step)
+        moved = {turns[index].player for index in due}
+        decay = average.decay(jax.tree.leaves(batch)[0].shape[0], state.step)
         ema = {
-            "params": _follow(state.ema["params"], state.params, decay, movers),
-            "buffers": _follow(state.ema["buffers"], state.buffers, decay, movers),
+            "params": _follow(state.ema["params"], state.params, decay, moved),
+            "buffers": _follow(state.ema["buffers"], state.buffers, decay, moved),
         }
         advanced = State(state.step + 1, state.key, state.params, state.buffers, state.opt, ema)
         return advanced, Report(vital, metrics)
 
-    def many(state: State, batches: Batch, due: tuple[int, ...]) -> tuple[State, Report]:
-        return jax.lax.scan(functools.partial(one, due=due), state, batches)
+    def many(
+        state: State, batches: Batch, share: jax.Array | float = 0.0, *, due: tuple[int, ...]
+    ) -> tuple[State, Report]:
+        return jax.lax.scan(lambda state, batch: one(state, batch, share, due=due), state, batches)
 
     jit = functools.partial(jax.jit, static_argnames="due", donate_argnames="state", out_shardings=out_shardings)
     return Step(jit(one), jit(many))
@@ -138,8 +148,8 @@ def _name(turn: Turn) -> str:
     return f"{turn.player}/{turn.loss.__name__}"
 
 
-def _follow(average: Tree, new: Tree, decay: jax.Array, movers: set[str]) -> Tree:
-    return {name: update(average[name], new[name], decay) if name in movers else average[name] for name in average}
+def _follow(average: Tree, new: Tree, decay: jax.Array, moved: set[str]) -> Tree:
+    return {name: update(average[name], new[name], decay) if name in moved else average[name] for name in average}
 
 
 def _cast(tree: Tree, dtype: jax.typing.DTypeLike) -> Tree:
