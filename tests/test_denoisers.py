@@ -90,23 +90,26 @@ def test_the_perceptron_drops_in_training():
 
 
 @pytest.mark.parametrize(
-    ("net", "shape", "message"),
+    ("fields", "shape", "message"),
     [
-        (Denoiser("vdm"), (8, 8, 1), r"multipliers \(1,\)"),
-        (Denoiser(**FLAT), (5,), r"images \[H, W, C\] for network 'unet', got \[5\]; 'mlp'"),
-        (Denoiser("dit", **FLAT), (3, 8, 8, 1), "images"),
-        (Denoiser("mlp"), (5,), "multipliers"),
-        (Denoiser("mlp", **FLAT, patch=2), (5,), "patch 1"),
-        (Denoiser("resnet"), (8, 8, 1), "'unet', 'ddpm"),
-        (Denoiser(channels=7), (8, 8, 1), "even"),
-        (Denoiser(blocks=0), (8, 8, 1), "blocks of at least 1"),
-        (Denoiser(dropout=1.0), (8, 8, 1), "dropout"),
-        (Denoiser(patch=0), (8, 8, 1), "patch"),
+        ({"network": "vdm"}, (8, 8, 1), r"multipliers \(1,\)"),
+        (FLAT, (5,), r"images \[H, W, C\] for network 'unet', got \[5\]; 'mlp'"),
+        ({"network": "dit", **FLAT}, (3, 8, 8, 1), "images"),
+        ({"network": "mlp"}, (5,), "multipliers"),
+        ({"network": "mlp", **FLAT, "patch": 2}, (5,), "patch 1"),
+        ({"network": "resnet"}, (8, 8, 1), "network: expected unet, "),
+        ({"channels": 7}, (8, 8, 1), "channels: expected an even number"),
+        ({"channels": 2}, (8, 8, 1), "channels: expected 4 or more"),
+        ({"multipliers": ()}, (8, 8, 1), "multipliers: expected at least one"),
+        ({"multipliers": (0,)}, (8, 8, 1), "multipliers: expected 1 or more"),
+        ({"blocks": 0}, (8, 8, 1), "blocks: expected 1 or more"),
+        ({"dropout": 1.0}, (8, 8, 1), "dropout: expected 0 to 1 without 1"),
+        ({"patch": 0}, (8, 8, 1), "patch: expected 1 or more"),
     ],
 )
-def test_what_cannot_be_built_is_refused(net, shape, message):
+def test_what_cannot_be_built_is_refused(fields, shape, message):
     with pytest.raises(ValueError, match=message):
-        net.build(shape, 0)
+        Denoiser(**fields).build(shape, 0)
 
 
 def test_a_model_that_does_not_offer_a_network_lists_those_it_does():

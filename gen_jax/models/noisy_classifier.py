@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import training
 from gen_jax.diffusion.guidance import by_classifier
 from gen_jax.diffusion.precondition import ratio
@@ -27,6 +28,7 @@ from gen_jax.models.diffusion import Diffusion
 from gen_jax.models.edm import EDMConfig
 from gen_jax.networks.adm import NoisyClassifier
 from gen_jax.networks.classifier import Classifier
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.nn.fit import padded
 from gen_jax.nn.functional import network
 from gen_jax.nn.ladder import MULTIPLE
@@ -118,7 +120,7 @@ def _log_prob(logits: jax.Array, label: jax.Array) -> jax.Array:
     return jnp.take_along_axis(jax.nn.log_softmax(logits), label[:, None], axis=-1)[:, 0]
 
 
-@dataclass(frozen=True)
+@plain
 class ClassifierGuidedConfig:
     """A diffusion and the classifier that guides it, as plain data."""
 
@@ -174,10 +176,7 @@ CLASSIFIERS: dict[str, Callable[..., Network]] = {"convolutions": _convolutions,
 
 REFERENCE = ClassifierGuidedConfig(
     EDMConfig(
-        channels=256,
-        multipliers=(1, 1, 2, 2, 4, 4),
-        attention=(32, 16, 8),
-        network="adm",
+        net=Denoiser(channels=256, multipliers=(1, 1, 2, 2, 4, 4), attention=(32, 16, 8), network="adm"),
         sampling_steps=256,
         churn=40.0,
     ),
@@ -188,5 +187,5 @@ REFERENCE = ClassifierGuidedConfig(
 """ImageNet at 256 pixels on the paper's networks: a denoiser of 552,807,171 parameters that does not say the
 variance, and a classifier of 54,096,360; the path is EDM's."""
 
-SMALL = ClassifierGuidedConfig(EDMConfig(blocks=1, patch=2))
+SMALL = ClassifierGuidedConfig(EDMConfig(net=Denoiser(blocks=1, patch=2)))
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

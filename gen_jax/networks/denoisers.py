@@ -16,10 +16,10 @@ Which of them a model offers, and in what unit each is told the noise, is said b
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from gen_jax.checks import Count, Fraction, Within, plain
 from gen_jax.networks.adm import ADM, by_convolution
 from gen_jax.networks.ddpmpp import SongUNet
 from gen_jax.networks.dit import DiT
@@ -37,24 +37,30 @@ from gen_jax.protocol import Network
 Said = TypeVar("Said")
 
 
-@dataclass(frozen=True)
+@plain
 class Denoiser:
     """The network of a diffusion as plain data."""
 
     network: Literal["unet", "ddpm++", "ncsn++", "ncsn++ smooth", "iddpm", "adm", "vdm", "dit", "mlp"] = "unet"
     """Which network, of those in :mod:`gen_jax.networks.denoisers`; a model offers some of them."""
-    channels: int = 32
+    channels: Annotated[int, Within(4)] = 32
     """Channels of the U-Net's first level."""
-    multipliers: tuple[int, ...] = (1, 2)
+    multipliers: tuple[Count, ...] = (1, 2)
     """Channels of its levels in multiples of the first; the sides are halved between them if both can be."""
-    blocks: int = 2
+    blocks: Count = 2
     """Residual blocks per level on the way down; one more on the way up."""
-    attention: tuple[int, ...] = ()
+    attention: tuple[Count, ...] = ()
     """Smaller sides, in patches, of the levels with self-attention after every block; the middle always has it."""
-    dropout: float = 0.0
+    dropout: Fraction = 0.0
     """Share of activations dropped in every block while training."""
-    patch: int = 1
+    patch: Count = 1
     """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
+
+    def __post_init__(self) -> None:
+        if self.channels % 2:
+            raise ValueError(f"channels: expected an even number, as they hold sines, got {self.channels}")
+        if not self.multipliers:
+            raise ValueError("multipliers: expected at least one, got none")
 
     def build(self, shape: tuple[int, ...], classes: int, *, outputs: int | None = None) -> Network:
         """The network: examples ``[B, *shape]``, labels of noise ``[B]``, class ``[B]`` or None.
@@ -65,17 +71,9 @@ class Denoiser:
           outputs: length of the last axis of what comes back, if other than that of ``shape``.
 
         Raises:
-          ValueError: if a number is out of range or without meaning to the network, or it takes only images.
+          ValueError: if a number has no meaning to the network, or it takes only images.
         """
-        if self.patch < 1:
-            raise ValueError(f"expected a patch of at least 1, got {self.patch}; try 1, 2 or 4")
-        if self.channels < 4 or self.channels % 2:
-            raise ValueError(f"expected channels even and at least 4, as they hold sines, got {self.channels}")
-        if not self.multipliers or min(*self.multipliers, self.blocks) < 1:
-            raise ValueError(f"expected multipliers and blocks of at least 1, got {self.multipliers} and {self.blocks}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"expected dropout between 0 and 1, got {self.dropout}")
-        return self.among(NETWORKS)(self, tuple(shape), classes=classes, outputs=outputs)
+        return NETWORKS[self.network](self, tuple(shape), classes=classes, outputs=outputs)
 
     def among(self, offered: Mapping[str, Said]) -> Said:
         """What ``offered``, a table by the names of networks, says of this one.
@@ -88,15 +86,10 @@ class Denoiser:
         return offered[self.network]
 
 
-def denoiser_network(sizes: Any, shape: tuple[int, ...], classes: int, *, outputs: int | None = None) -> Network:
-    """:meth:`Denoiser.build` of a configuration that has the same fields."""
-    return Denoiser(**{f.name: getattr(sizes, f.name) for f in fields(Denoiser)}).build(shape, classes, outputs=outputs)
-
-
 def _of_levels(module: Callable[..., Any], net: Denoiser, shape: tuple[int, ...], **options: Any) -> Network:
     channels = _channels(net, shape)
-    levels = {"base": net.channels, "multipliers": tuple(net.multipliers), "blocks": net.blocks}
-    levels |= {"attention": tuple(net.attention), "dropout": net.dropout}
+    levels = {"base": net.channels, "multipliers": net.multipliers, "blocks": net.blocks}
+    levels |= {"attention": net.attention, "dropout": net.dropout}
     make = partial(network, module, channels=channels, **levels, **options)
     return padded(make, (shape[0], shape[1]), math.lcm(MULTIPLE, net.patch))
 
@@ -141,7 +134,7 @@ def _channels(net: Denoiser, shape: tuple[int, ...]) -> int:
 def _expect(net: Denoiser, **wanted: Any) -> None:
     for name, value in wanted.items():
         got = getattr(net, name)
-        if (tuple(got) if isinstance(got, list) else got) != value:
+        if got != value:
             raise ValueError(f"expected {name} {value} with network {net.network!r}, got {got}; change either")
 
 
