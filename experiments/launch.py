@@ -1,29 +1,34 @@
 """From an experiment's presets to its command line.
 
-An experiment is a frozen dataclass of settings with presets of it. ``python -m experiments.NAME --preset small`` (the
-default) or ``--preset reference`` chooses where to start from, every other flag changes one field.
+An experiment is a docstring and presets: :class:`Settings` of a model, its optimizers and its training. ``python -m
+experiments.NAME --preset small`` (the default) or ``--preset reference`` chooses where to start from, every other flag
+changes one field.
 """
 
 import functools
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import jax
 import tyro
 
 import gen_jax
-from gen_jax import Training, cli, data
+from gen_jax import From, Stage, Training, cli, data, ruler
+from gen_jax.begin import Beginning
+from gen_jax.checks import Count, Number, plain
+from gen_jax.fitting import source_of
 from gen_jax.models import Configuration
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError, configuration_from, read_settings
-from gen_jax.train.optimizers import Adam
+from gen_jax.train.optimizers import Adam, RMSProp
 
 Flat = tyro.conf.arg(name="")  # a nested dataclass whose flags carry no prefix
-FlatAdam = Annotated[Adam, Flat]
+Model = TypeVar("Model", bound=Configuration)
+Optimizers = TypeVar("Optimizers")
 Teacher = TypeVar("Teacher")
 
 SMALL_TRAINING = Training(steps=10_000, batch_size=64, checkpoint_every=1000, ema_ramp=0.2)
@@ -32,38 +37,75 @@ ENDLESS = 10**9  # steps: the clock ends the run
 SMALL_SIDE = 16  # images below this side take an experiment's `digits` preset, where it has one
 
 
-@dataclass(frozen=True)
+@plain
 class Place:
     """What a run reads and where it writes."""
 
     data: str = "digits"
-    """digits, fashion_mnist, a TFDS name, a folder of images, or a .npy or .npz file."""
+    """A data set by name (digits, fashion_mnist, a TFDS name, ...), a folder of images, or a .npy or .npz file."""
     workdir: str = "runs/latest"
     """Directory of the run; the same command goes on from what is there."""
-    image_size: int = 0
+    image_size: Number = 0
     """Resize images to this side, pixels; 0 keeps their size."""
     flip: bool = False
     """Mirror half of the training images at random."""
-    crop: int = 0
+    crop: Number = 0
     """Pad training images by this many pixels and crop them back at random."""
+    begin: tuple[str, ...] = ()
+    """Players that begin as those of earlier runs: PLAYER=DIRECTORY, PLAYER=DIRECTORY:PLAYER or, for its last weights,
+    PLAYER=DIRECTORY:PLAYER:raw."""
     coordinator: str = ""
     """host:port of process 0 of several; on a TPU slice 'auto'. Empty: one process."""
-    processes: int = 1
+    processes: Count = 1
     """Number of processes, with a coordinator's address."""
-    process: int = 0
+    process: Number = 0
     """Index of this process, with a coordinator's address."""
 
 
-FlatPlace = Annotated[Place, Flat]
+@plain
+class Measuring:
+    """What is measured during training, with --evaluate-every."""
+
+    evaluate_images: Count = 2000
+    """Samples generated for each measurement."""
+    metrics: tuple[str, ...] = ("fid", "prdc")
+    """What is measured: fid, prdc, kid, is, fid_infinity, is_infinity, memorisation, modes."""
+
+    def __post_init__(self) -> None:
+        ruler.check_metrics(self.metrics)
 
 
-def launch(main: Callable[[Any], Any], presets: Mapping[str, Any], *, name: str, doc: str | None) -> None:
-    """Parses the command line, runs ``main`` and exits with its status."""
+@dataclass(frozen=True)
+class Settings(Generic[Model, Optimizers]):
+    """What the training of one model is made of."""
+
+    model: Annotated[Model, Flat]
+    optimizer: Annotated[Optimizers, Flat]
+    """One recipe for all players, or one for each, by name."""
+    training: Annotated[Training, Flat] = SMALL_TRAINING
+    place: Annotated[Place, Flat] = Place()
+    measuring: Annotated[Measuring, Flat] = Measuring()
+
+
+@dataclass(frozen=True)
+class Staged(Settings[Model, Optimizers]):
+    """What the training of a codec, and then of its prior, is made of; ``training`` is the prior's."""
+
+    codec_steps: int = 2000
+    """Steps of the codec's training, before those of the prior."""
+    codec_share: float = 0.5
+    """Share of a budget in seconds that the codec has."""
+
+
+def launch(
+    presets: Mapping[str, Any], *, name: str, doc: str | None, main: Callable[[Any], Any] | None = None
+) -> None:
+    """Parses the command line, runs ``main``, by default :func:`train`, and exits with its status."""
 
     def run() -> None:
         preset, arguments = _preset(sys.argv[1:], presets)
         settings = cli.parse(
-            type(presets[preset]),
+            _type_of(presets[preset]),
             arguments,
             default=presets[preset],
             program=f"python -m experiments.{name}",
@@ -71,61 +113,70 @@ def launch(main: Callable[[Any], Any], presets: Mapping[str, Any], *, name: str,
         )
         cli.use_compilation_cache()
         _connect(getattr(settings, "place", None))
-        main(settings)
+        (main or functools.partial(train, title=name))(settings)
 
     sys.exit(cli.execute(run, data_error=data.DataError))
 
 
-class Experiment(Protocol):
-    """Settings that train one model."""
-
-    @property
-    def place(self) -> Place:
-        """Data and directory."""
-        ...
-
-    @property
-    def model(self) -> Configuration:
-        """The model's configuration."""
-        ...
-
-    @property
-    def training(self) -> Training:
-        """Steps, batch and the rest."""
-        ...
-
-    @property
-    def optimizers(self) -> Mapping[str, Adam]:
-        """By player."""
-        ...
+def train(settings: Any, *, title: str, begin: Mapping[str, Beginning] | None = None) -> Run:
+    """Trains the model that the settings describe; ``begin`` is added to what they begin with."""
+    place, source = settings.place, loaded(settings.place)
+    options: dict[str, Any] = {"flip": place.flip, "crop": place.crop}
+    if settings.training.evaluate_every:
+        options["evaluate"] = _evaluation(settings, source)
+    started = {**_begin(place.begin), **(begin or {})}
+    return trained(settings, source, directory=place.workdir, title=title, begin=started, **options)
 
 
-def train(settings: Experiment, *, label: str, teacher: Run | None = None) -> Run:
-    """Trains the model that the settings describe, as the student of ``teacher`` if there is one."""
-    place = settings.place
+def trained(
+    settings: Any,
+    source: data.Source,
+    *,
+    directory: str | Path | None,
+    title: str,
+    seconds: float = 0.0,
+    begin: Mapping[str, Beginning] = {},
+    **options: Any,
+) -> Run:
+    """The run of an experiment's settings on a source, in stages where it has them; with a budget of seconds, if any."""
+    if isinstance(settings, Staged):
+        if begin:
+            raise ConfigError(f"--begin is of runs of one stage, and this one has two; leave {', '.join(begin)} out")
+        stages = codec_then_prior(settings)
+        return gen_jax.fit_stages(stages, source, directory=directory, seconds=seconds, title=title, **options)
+    training = replace(settings.training, seconds=seconds) if seconds else settings.training
     return gen_jax.fit(
         settings.model,
-        place.data,
-        training=settings.training,
-        optimizers=settings.optimizers,
-        directory=place.workdir,
-        image_size=place.image_size or None,
-        flip=place.flip,
-        crop=place.crop,
-        teacher=teacher,
-        label=label,
+        source,
+        training=training,
+        optimizers=settings.optimizer,
+        directory=directory,
+        begin=begin,
+        title=title,
+        **options,
     )
 
 
-def train_as(label: str) -> Callable[[Experiment], Run]:
-    """:func:`train` under a name."""
-    return functools.partial(train, label=label)
+def codec_then_prior(settings: Staged[Any, Any]) -> tuple[Stage, Stage]:
+    """The stages of a model with a codec: ``model.codec``, then ``model`` with it at rest."""
+    recipes, share = settings.optimizer, settings.codec_share
+    prior = {player: recipe for player, recipe in recipes.items() if player != "codec"}
+    first = replace(settings.training, steps=settings.codec_steps)
+    return (
+        Stage("codec", settings.model.codec, first, recipes["codec"], share=share),
+        Stage("prior", settings.model, settings.training, prior, keeps={"codec": From()}, share=1 - share),
+    )
 
 
-def small_preset(experiment: ModuleType, side: int) -> Experiment:
+def small_preset(experiment: ModuleType, side: int) -> Any:
     """The settings of an experiment's module for images of this side, in minutes on a CPU."""
-    presets: Mapping[str, Experiment] = experiment.PRESETS
+    presets: Mapping[str, Any] = experiment.PRESETS
     return presets["digits"] if side < SMALL_SIDE and "digits" in presets else presets["small"]
+
+
+def loaded(place: Place) -> data.Source:
+    """The data of a place."""
+    return source_of(place.data, image_size=place.image_size or None)
 
 
 def taught_configuration(directory: str, kind: type[Teacher]) -> Teacher:
@@ -141,6 +192,36 @@ def taught_configuration(directory: str, kind: type[Teacher]) -> Teacher:
             " the directory of another run"
         )
     return configuration
+
+
+def _type_of(settings: Any) -> Any:
+    """The type to parse settings as: the generic ones with what this preset has in them."""
+    if not isinstance(settings, Settings):
+        return type(settings)
+    optimizers = dict[str, Adam | RMSProp] if isinstance(settings.optimizer, dict) else type(settings.optimizer)
+    generic: Any = type(settings)
+    return generic[type(settings.model), optimizers]
+
+
+def _evaluation(settings: Any, source: data.Source) -> Callable[[Run], str]:
+    measuring, directory = settings.measuring, Path(settings.place.workdir)
+    return ruler.during_training(
+        source,
+        directory,
+        metrics=measuring.metrics,
+        number=measuring.evaluate_images,
+        seed=settings.training.seed,
+    )
+
+
+def _begin(written: Sequence[str]) -> dict[str, Beginning]:
+    found: dict[str, Beginning] = {}
+    for text in written:
+        player, equals, place = text.partition("=")
+        if not (player and equals and place):
+            raise ConfigError(f"--begin: expected PLAYER=DIRECTORY, got {text!r}")
+        found[player] = From.parse(place)
+    return found
 
 
 def _preset(arguments: list[str], presets: Mapping[str, Any]) -> tuple[str, list[str]]:

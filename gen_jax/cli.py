@@ -108,9 +108,11 @@ def _flags(default: Any, prefix: str = "") -> list[str]:
     for field in dataclasses.fields(default):
         value = getattr(default, field.name)
         name = prefix + field.name.replace("_", "-")
+        inside = prefix if getattr(hints[field.name], "__metadata__", ()) else f"{name}."
         if dataclasses.is_dataclass(value):
-            flat = getattr(hints[field.name], "__metadata__", ())
-            flags += _flags(value, prefix if flat else f"{name}.")
+            flags += _flags(value, inside)
+        elif isinstance(value, dict):
+            flags += [flag for key, part in value.items() for flag in _flags(part, f"{inside}{key}.")]
         else:
             flags.append(f"--{name}")
             if isinstance(value, bool):

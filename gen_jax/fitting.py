@@ -41,7 +41,7 @@ def fit(
     labels: np.ndarray | None = None,
     *,
     training: Training = Training(),
-    optimizers: Mapping[str, Optimizer] | None = None,
+    optimizers: Optimizer | Mapping[str, Optimizer] | None = None,
     directory: str | Path | None = None,
     image_size: int | None = None,
     flip: bool = False,
@@ -60,7 +60,8 @@ def fit(
         of two, of which the second one's ``image`` is called ``other``.
       labels: integers ``[N]``, beside an array of images.
       training: steps, batch, seed, and the rest of the run's settings.
-      optimizers: by player; Adam at 2e-4 by default, with a first moment of 0.5 where two players or more move.
+      optimizers: one recipe for all players, or by player; Adam at 2e-4 by default, with a first moment of 0.5 where two
+        players or more move.
       directory: where the run is kept; it goes on from what is there. None keeps it in memory.
       image_size: resize a data set's images to this side.
       flip: mirror half of the training images at random.
@@ -80,7 +81,7 @@ def fit(
     model = _built(configuration, fields)
     training = _with_batch(training, model)
     size = training.batch_size or sources[0].size
-    recipes = dict(optimizers or _default_optimizers(model))
+    recipes = _by_player(optimizers, model)
     _check(model, recipes, training, evaluate)
     mesh = _mesh(training, size)
     batches = _batches(sources, size, training.seed)
@@ -198,9 +199,11 @@ def _mesh(training: Training, size: int) -> Mesh:
     return mesh
 
 
-def _default_optimizers(model: Model) -> dict[str, Optimizer]:
+def _by_player(optimizers: Optimizer | Mapping[str, Optimizer] | None, model: Model) -> dict[str, Optimizer]:
+    if isinstance(optimizers, Mapping):
+        return dict(optimizers)
     names = players(model.turns)
-    return {name: Adam(b1=0.5 if len(names) > 1 else 0.9) for name in names}
+    return dict.fromkeys(names, optimizers or Adam(b1=0.5 if len(names) > 1 else 0.9))
 
 
 def _check(

@@ -101,7 +101,10 @@ def configuration_from(described: Mapping[str, Any]) -> Configuration:
       ConfigError: if it names no known configuration, or other fields.
     """
     known = {kind.__name__: kind for kind in CONFIGURATIONS}
-    values = dict(described)
+    values = {
+        name: configuration_from(value) if isinstance(value, Mapping) and "configuration" in value else value
+        for name, value in described.items()
+    }
     name = values.pop("configuration", None)
     if name not in known:
         raise ConfigError(f"unknown model configuration {name!r}{nearest(name, known)}; there are {', '.join(known)}")
@@ -113,8 +116,16 @@ def configuration_from(described: Mapping[str, Any]) -> Configuration:
 
 def describe_configuration(configuration: Configuration) -> dict[str, Any]:
     """The JSON of a model's configuration."""
-    fields = dataclasses.asdict(configuration)  # type: ignore[call-overload]
-    return {"configuration": type(configuration).__name__, **fields}
+    return _described(configuration)
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_described(part) for part in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    name = {"configuration": type(value).__name__} if isinstance(value, CONFIGURATIONS) else {}
+    return {**name, **{field.name: _described(getattr(value, field.name)) for field in dataclasses.fields(value)}}
 
 
 @contextmanager

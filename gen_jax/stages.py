@@ -27,7 +27,7 @@ class Stage:
     """Of its directory, within that of the sequence."""
     configuration: Configuration
     training: Training = Training()
-    optimizers: Mapping[str, Optimizer] | None = None
+    optimizers: Optimizer | Mapping[str, Optimizer] | None = None
     keeps: Mapping[str, From] = field(default_factory=dict)
     """Its players that come from the stage before, or from another run if :class:`~gen_jax.begin.From` names one."""
     share: float = 1.0

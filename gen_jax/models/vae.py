@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
-from gen_jax.fields import PIXELS, Field, Fields, known_classes, made_of, of_images
+from gen_jax.fields import PIXELS, REAL, Field, Fields, known_classes, made_of, of_images
 from gen_jax.losses.elbo import elbo, importance_weighted_bound
 from gen_jax.networks.vae import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
 from gen_jax.nn.fit import padded
@@ -211,6 +211,24 @@ class VAE:
 
         log_weights = jax.lax.map(log_weight, jax.random.split(latent_key, self.importance_samples))
         return importance_weighted_bound(log_weights) + math.prod(self.shape) * self.likelihood.level_log_prob
+
+    @property
+    def codec_player(self) -> str:
+        """The only one."""
+        return "vae"
+
+    @property
+    def latent_field(self) -> Field:
+        """The means of (2)."""
+        return Field((self.latent,), REAL)
+
+    def to_latents(self, params: Params, buffers: Buffers, x: jax.Array) -> jax.Array:
+        """The means of (2), ``[B, latent]``."""
+        return self.encode(params, buffers, x)[0]
+
+    def from_latents(self, params: Params, buffers: Buffers, z: jax.Array) -> jax.Array:
+        """The mean images of latents."""
+        return self.decode(params, buffers, z)
 
     def _raw(self, params: Params, buffers: Buffers, z: jax.Array, label: jax.Array | None) -> jax.Array:
         return self.decoder.apply(params["vae"]["decoder"], buffers["vae"]["decoder"], z, label)[0]

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
-from gen_jax.fields import Fields, known_classes, of_images
+from gen_jax.fields import SYMBOL, Field, Fields, known_classes, of_images
 from gen_jax.losses import quantize
 from gen_jax.losses.quantize import Codebook
 from gen_jax.networks.transformer import CausalTransformer, empty_cache
@@ -42,7 +42,7 @@ class VQCodec:
     codes: int
     code_width: int
     beta: float
-    decay: float
+    codebook_decay: float
     restart_below: float
 
     makes: ClassVar[str] = "image"
@@ -85,7 +85,7 @@ class VQCodec:
             name: jnp.where(first, new, VARIANCE_DECAY * buffers["codec"][name] + (1 - VARIANCE_DECAY) * new)
             for name, new in jax.lax.stop_gradient(variances).items()
         }
-        moved = quantize.follow(codebook, z, index, decay=self.decay)
+        moved = quantize.follow(codebook, z, index, decay=self.codebook_decay)
         if self.restart_below:
             moved = quantize.restart(moved, z, key, below=self.restart_below)
         reconstruction = error / jnp.maximum(carried["data_variance"], 1e-6)
@@ -110,6 +110,24 @@ class VQCodec:
     def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int) -> jax.Array:
         """Decoded draws of the codec's own prior, which is uniform over all codes."""
         return self.decode(params, buffers, jax.random.randint(key, (n, self.grid[0] * self.grid[1]), 0, self.codes))
+
+    @property
+    def codec_player(self) -> str:
+        """The only one."""
+        return "codec"
+
+    @property
+    def latent_field(self) -> Field:
+        """The codes of an image, in rows."""
+        return Field((self.grid[0] * self.grid[1],), SYMBOL, self.codes)
+
+    def to_latents(self, params: Params, buffers: Buffers, x: jax.Array) -> jax.Array:
+        """The codes of images."""
+        return self.encode(params, buffers, x)
+
+    def from_latents(self, params: Params, buffers: Buffers, z: jax.Array) -> jax.Array:
+        """The images of codes."""
+        return self.decode(params, buffers, z)
 
     def log_prob(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
         """The bound (3) with a uniform prior, nats ``[B]``."""
@@ -243,7 +261,7 @@ class VQCodecConfig:
     """Dimensions of a code."""
     beta: float = 0.25
     """Weight of the commitment loss."""
-    decay: float = 0.99
+    codebook_decay: float = 0.99
     """Decay per step of the codebook's moving averages."""
     restart_below: float = 0.5
     """A code used less often than this a batch, on average, restarts at a random encoder output; 0: never."""
@@ -270,7 +288,7 @@ class VQCodecConfig:
             codes=self.codes,
             code_width=self.code_width,
             beta=self.beta,
-            decay=self.decay,
+            codebook_decay=self.codebook_decay,
             restart_below=self.restart_below,
         )
 

@@ -1,0 +1,294 @@
+"""The adversarial game: a generator against a critic, or several.
+
+Goodfellow et al. 2014 (arXiv:1406.2661); labels in both: Mirza and Osindero 2014 (arXiv:1411.1784); losses and
+penalties: :mod:`gen_jax.losses.adversarial`; penalties now and then: Karras et al. 2020 (arXiv:1912.04958). With the
+loss L of a critic D, all is minimised:
+
+(1) critic     L.critic(D(x), D(G(z))) + the penalties of every step,   z ~ N(0, I)
+(2) penalty    of every n-th step: a turn of its own, one more step of the critic's optimizer
+(3) generator  sum over critics of L.generator(D(G(z))),   every n-th step of the critics'
+
+Statistics of batches, which some networks depend on, are kept apart in four ways: real and fake examples pass a critic
+as two batches, never one; (1) updates that critic's running statistics alone and (3) the generator's alone; in either
+turn the other networks normalise by their batch and forget it; samples are made by the running statistics, so that none
+depends on those drawn with it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from gen_jax.checks import Amount, Count, plain
+from gen_jax.fields import Fields, known_classes, made_of
+from gen_jax.interpolate import slerp
+from gen_jax.losses import adversarial
+from gen_jax.losses.adversarial import AdversarialLoss, non_saturating
+from gen_jax.networks.dense_gan import DenseCritic, DenseGenerator
+from gen_jax.nn.functional import network
+from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
+
+Path = Callable[[jax.Array, jax.Array, ArrayLike], jax.Array]  # start, end, weight -> between
+LOSSES: dict[str, AdversarialLoss] = {
+    "minimax": adversarial.minimax,
+    "non_saturating": adversarial.non_saturating,
+    "hinge": adversarial.hinge,
+    "least_squares": adversarial.least_squares,
+    "wasserstein": adversarial.wasserstein,
+}
+
+
+class Penalty(NamedTuple):
+    """A penalty on a critic: in (1) where it is of every step, otherwise (2)."""
+
+    of: Callable[[adversarial.Critic, jax.Array, jax.Array, jax.Array], jax.Array]
+    """From a critic, real and fake examples ``[B, ...]`` and a key to a scalar."""
+    every: int = 1
+    """Steps from one to the next; it is not made larger for those between."""
+
+
+class Critic(NamedTuple):
+    """Who tells real examples from fake ones."""
+
+    name: str
+    """Of the player."""
+    network: Network
+    """``x [B, ...], label [B] or None -> logits [B]``."""
+    loss: AdversarialLoss = non_saturating
+    penalties: tuple[Penalty, ...] = ()
+
+
+def r1(gamma: float, every: int = 1) -> Penalty:
+    """(6) of :mod:`gen_jax.losses.adversarial`."""
+    return Penalty(lambda critic, real, fake, key: adversarial.r1(critic, real, gamma=gamma), every)
+
+
+def gradient_penalty(weight: float, every: int = 1) -> Penalty:
+    """(7) of :mod:`gen_jax.losses.adversarial`."""
+    return Penalty(partial(adversarial.gradient_penalty, weight=weight), every)
+
+
+@dataclass(frozen=True)
+class GAN:
+    """The game of (1) to (3).
+
+    Attributes:
+      shape: of what it makes.
+      classes: labels that all networks are told, 0 for none.
+      generator: ``z [B, latent], label [B] or None -> [B, *shape]``.
+      critics: one, usually.
+      latent: width of ``z``.
+      generator_every: steps of the critics from one of the generator's turns to the next.
+      makes: the field of the examples.
+    """
+
+    shape: tuple[int, ...]
+    classes: int
+    generator: Network
+    critics: tuple[Critic, ...]
+    latent: int
+    generator_every: int = 1
+    makes: str = "image"
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The label, where there are classes."""
+        return ("label",) if self.classes else ()
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Every critic with its penalties of now and then, then the generator."""
+        turns: list[Turn] = []
+        for critic in self.critics:
+            turns.append(Turn(critic.name, _named("critic_loss", partial(self.critic_loss, critic))))
+            for penalty in critic.penalties:
+                if penalty.every > 1:
+                    loss = _named("penalty_loss", partial(self.penalty_loss, critic, penalty))
+                    turns.append(Turn(critic.name, loss, every=penalty.every))
+        return (*turns, Turn("generator", self.generator_loss, every=self.generator_every))
+
+    @property
+    def network_evaluations(self) -> int:
+        """One per sample."""
+        return 1
+
+    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
+        """Parameters and buffers of all players."""
+        keys = jax.random.split(key, 1 + len(self.critics))
+        made = {"generator": self.generator.init(keys[0])}
+        made |= {critic.name: critic.network.init(own) for critic, own in zip(self.critics, keys[1:])}
+        return {name: each[0] for name, each in made.items()}, {name: each[1] for name, each in made.items()}
+
+    def critic_loss(
+        self,
+        critic: Critic,
+        params: Params,
+        buffers: Buffers,
+        batch: Batch,
+        key: jax.Array,
+        *,
+        step: Any,
+        ema: Any,
+    ) -> tuple[jax.Array, Aux]:
+        """(1); its metrics are the mean logits of real and of generated examples."""
+        real, label = batch[self.makes], self._label(batch)
+        fake, _ = self._generate(params, buffers, batch, key)
+        apply = partial(critic.network.apply, params[critic.name])
+        real_logits, statistics = apply(buffers[critic.name], real, label, train=True)
+        fake_logits, statistics = apply(statistics, fake, label, train=True)
+        metrics = {"real_logit": real_logits.mean(), "fake_logit": fake_logits.mean()}
+        loss = critic.loss.critic(real_logits, fake_logits)
+        for index, penalty in enumerate(p for p in critic.penalties if p.every == 1):
+            found = penalty.of(self._logits(critic, params, buffers, batch), real, fake, jax.random.fold_in(key, index + 2))
+            loss, metrics = loss + found, {**metrics, "penalty": metrics.get("penalty", 0.0) + found}
+        return loss, Aux(metrics, {critic.name: statistics})
+
+    def penalty_loss(
+        self,
+        critic: Critic,
+        penalty: Penalty,
+        params: Params,
+        buffers: Buffers,
+        batch: Batch,
+        key: jax.Array,
+        *,
+        step: Any,
+        ema: Any,
+    ) -> tuple[jax.Array, Aux]:
+        """(2)."""
+        fake, _ = self._generate(params, buffers, batch, key)
+        logits = self._logits(critic, params, buffers, batch)
+        return penalty.of(logits, batch[self.makes], fake, jax.random.fold_in(key, 2)), Aux({})
+
+    def generator_loss(
+        self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
+    ) -> tuple[jax.Array, Aux]:
+        """(3), with latents of its own and, with classes, the labels of the batch."""
+        fake, statistics = self._generate(params, buffers, batch, key)
+        losses = []
+        for critic in self.critics:
+            apply = partial(critic.network.apply, params[critic.name], buffers[critic.name])
+            losses.append(critic.loss.generator(apply(fake, self._label(batch), train=True)[0]))
+        return sum(losses[1:], losses[0]), Aux({}, {"generator": statistics})
+
+    def sample(
+        self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
+    ) -> jax.Array:
+        """``n`` examples ``[n, *shape]``; with classes, of those of ``label [n]``."""
+        return self.decode(params, buffers, self.latents(key, n), label=label)
+
+    def latents(self, key: jax.Array, n: int) -> jax.Array:
+        """``n`` draws of z: ``[n, latent]``."""
+        return jax.random.normal(jax.random.fold_in(key, 0), (n, self.latent))
+
+    def decode(self, params: Params, buffers: Buffers, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+        """The examples of latents ``z [n, latent]``, with classes given ``label [n]``."""
+        if (label is not None) != (self.classes > 0):
+            expected = "a label per latent" if self.classes else "no labels"
+            raise ValueError(f"expected {expected}, got {label}; conditional=True makes a generator that takes labels")
+        return self.generator.apply(params["generator"], buffers["generator"], z, label)[0]
+
+    def interpolate(
+        self,
+        params: Params,
+        buffers: Buffers,
+        start: jax.Array,
+        end: jax.Array,
+        weights: jax.Array,
+        *,
+        label: jax.Array | None = None,
+        path: Path | None = None,
+    ) -> jax.Array:
+        """Examples between two latents.
+
+        Args:
+          params: of all players.
+          buffers: of all players.
+          start: latents ``[n, latent]``.
+          end: latents ``[n, latent]``.
+          weights: ``[k]``; 0 is ``start`` and 1 is ``end``.
+          label: ``[n]``, with classes.
+          path: of :mod:`gen_jax.interpolate`, ``slerp`` if not given.
+
+        Returns:
+          ``[n, k, *shape]``.
+        """
+        along = jax.vmap(path or slerp, in_axes=(None, None, 0), out_axes=1)(start, end, weights)
+        repeated = None if label is None else jnp.repeat(label, len(weights))
+        found = self.decode(params, buffers, along.reshape(-1, self.latent), label=repeated)
+        return found.reshape(len(start), len(weights), *self.shape)
+
+    def _generate(self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+        z = self.latents(key, len(batch[self.makes]))
+        return self.generator.apply(params["generator"], buffers["generator"], z, self._label(batch), train=True)
+
+    def _logits(self, critic: Critic, params: Params, buffers: Buffers, batch: Batch) -> adversarial.Critic:
+        label = self._label(batch)
+        return lambda x: critic.network.apply(params[critic.name], buffers[critic.name], x, label)[0]
+
+    def _label(self, batch: Batch) -> jax.Array | None:
+        return batch["label"] if self.classes else None
+
+
+def arithmetic(add: Sequence[jax.Array], subtract: Sequence[jax.Array] = ()) -> jax.Array:
+    """The latent ``[latent]`` of "smiling woman + man - woman": a concept is a mean over exemplars.
+
+    Averaging is what makes it stable: a single exemplar brings all its accidents along (Radford et al. 2016).
+
+    Args:
+      add: concepts, each of latents ``[k, latent]``.
+      subtract: likewise.
+    """
+    means = [z.mean(axis=0) for z in add] + [-z.mean(axis=0) for z in subtract]
+    return jnp.sum(jnp.stack(means), axis=0)
+
+
+def _named(name: str, loss: Any) -> Any:
+    loss.__name__ = name  # by which a report knows it
+    return loss
+
+
+@plain
+class GANConfig:
+    """A GAN of multilayer perceptrons, for images, points or features."""
+
+    latent: Count = 64
+    """Width of z."""
+    hidden: tuple[Count, ...] = (256, 256)
+    """Widths of the hidden layers, in generator and critic."""
+    loss: Literal["minimax", "non_saturating", "hinge", "least_squares", "wasserstein"] = "non_saturating"
+    """What generator and critic minimise."""
+    r1: Amount = 0.0
+    """Weight gamma of the penalty gamma / 2 ||gradient||^2 at real examples; 0 for none."""
+    gradient_penalty: Amount = 0.0
+    """Weight of the penalty (||gradient|| - 1)^2 between real and fake examples; 0 for none."""
+    penalty_every: Count = 1
+    """Steps from one penalty to the next; 1 makes it a part of the critic's loss."""
+    generator_every: Count = 1
+    """Turns of the critic for each of the generator."""
+    conditional: bool = False
+    """Tell generator and critic the label; needs labelled data."""
+
+    def build(self, fields: Fields) -> GAN:
+        """The game on images, or on an array of real numbers.
+
+        Raises:
+          ValueError: if labels are asked for and missing.
+        """
+        name, field = made_of(fields)
+        classes = known_classes(fields, conditional=self.conditional)
+        options = {"shape": field.shape, "hidden": self.hidden, "classes": classes}
+        generator = network(DenseGenerator, latent=self.latent, limit=field.kind.limit, **options)
+        penalties = [r1(self.r1, self.penalty_every)] if self.r1 else []
+        if self.gradient_penalty:
+            penalties.append(gradient_penalty(self.gradient_penalty, self.penalty_every))
+        critic = Critic("critic", network(DenseCritic, **options), LOSSES[self.loss], tuple(penalties))
+        return GAN(field.shape, classes, generator, (critic,), self.latent, self.generator_every, makes=name)
+
+
+SMALL = GANConfig(latent=16, hidden=(128, 128, 128), gradient_penalty=1.0, loss="wasserstein", generator_every=5)
+"""Points in the plane in a minute on two CPU cores."""

@@ -1,0 +1,128 @@
+"""Any model as the prior of any codec.
+
+Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models" (arXiv:2112.10752); van den Oord et
+al. 2017 (arXiv:1711.00937). A codec that an earlier run has trained is a player who never moves; the prior plays its
+own game on what the codec makes of the data:
+
+(1) z = encode(x),  the prior's turns on z in place of x
+(2) x = decode(z),  z a sample of the prior
+
+What a latent is, is said by a field: real numbers of a VAE, symbols of a VQ-VAE; a prior is any model of such a field.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Protocol
+
+import jax
+
+from gen_jax.checks import plain
+from gen_jax.fields import Field, Fields
+from gen_jax.protocol import Aux, Batch, Buffers, Configuration, Model, Params, Turn
+
+LATENT = "latent"  # the field
+
+
+class Codec(Protocol):
+    """A model that can be one: what a game with an encoder and a decoder adds to :class:`gen_jax.protocol.Model`."""
+
+    makes: Any
+
+    @property
+    def codec_player(self) -> str:
+        """The player that encodes and decodes."""
+        ...
+
+    @property
+    def latent_field(self) -> Field:
+        """What the latents are."""
+        ...
+
+    def to_latents(self, params: Params, buffers: Buffers, x: jax.Array) -> jax.Array:
+        """The latents ``[B, ...]`` of examples, as a prior sees them."""
+        ...
+
+    def from_latents(self, params: Params, buffers: Buffers, z: jax.Array) -> jax.Array:
+        """Examples of latents."""
+        ...
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The prior's game, with one more player who never moves, ``codec``."""
+
+    codec: Any  # a Model that is a Codec
+    prior: Model
+
+    @property
+    def makes(self) -> str:
+        """What the codec makes."""
+        return self.codec.makes
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """What the prior is told."""
+        return self.prior.given
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Those of the prior, on latents."""
+        return tuple(turn._replace(loss=self._on_latents(turn.loss)) for turn in self.prior.turns)
+
+    @property
+    def network_evaluations(self) -> int:
+        """Those of the prior, and one of the decoder."""
+        return self.prior.network_evaluations + 1
+
+    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
+        """The prior, and a codec in whose place a run puts a trained one."""
+        keys = jax.random.split(key)
+        codec, carried = self.codec.init(keys[0], batch)
+        own = {"codec": codec[self.codec.codec_player]}, {"codec": carried[self.codec.codec_player]}
+        params, buffers = self.prior.init(keys[1], self._encoded(*own, batch))
+        return {**own[0], **params}, {**own[1], **buffers}
+
+    def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int, **given: jax.Array) -> jax.Array:
+        """(2), ``n`` of them, told what the prior is told."""
+        return self.codec.from_latents(*self._of_codec(params, buffers), self.prior.sample(params, buffers, key, n, **given))
+
+    def _encoded(self, params: Params, buffers: Buffers, batch: Batch) -> Batch:
+        z = self.codec.to_latents(*self._of_codec(params, buffers), batch[self.codec.makes])
+        return {**{name: x for name, x in batch.items() if name != self.codec.makes}, LATENT: z}
+
+    def _of_codec(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
+        return {self.codec.codec_player: params["codec"]}, {self.codec.codec_player: buffers["codec"]}
+
+    def _on_latents(self, loss: Callable[..., tuple[jax.Array, Aux]]) -> Callable[..., tuple[jax.Array, Aux]]:
+        @wraps(loss)
+        def on_latents(
+            params: Params, buffers: Buffers, batch: Batch, key: jax.Array, **options: Any
+        ) -> tuple[jax.Array, Aux]:
+            return loss(params, buffers, self._encoded(params, buffers, batch), key, **options)
+
+        return on_latents
+
+
+@plain
+class LatentConfig:
+    """A codec and its prior as plain data."""
+
+    codec: Configuration
+    """Of the codec, as it was trained; without labels."""
+    prior: Configuration
+    """Of any model of the codec's latents."""
+
+    def build(self, fields: Fields) -> Latent:
+        """The game on the codec's data.
+
+        Raises:
+          ValueError: if the codec cannot be built or is none, or the prior is no model of its latents.
+        """
+        codec = self.codec.build(fields)
+        if not hasattr(codec, "latent_field"):
+            raise ValueError(f"expected a codec, with an encoder and a decoder, got {type(self.codec).__name__}")
+        if codec.given:
+            raise ValueError("expected a codec that is told nothing, got conditional=True; the prior may be told labels")
+        others = {name: field for name, field in fields.items() if name != codec.makes}
+        return Latent(codec, self.prior.build({**others, LATENT: codec.latent_field}))
