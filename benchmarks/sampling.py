@@ -26,9 +26,9 @@ import tyro
 
 from gen_jax.diffusion import samplers, schedules, solvers, times
 from gen_jax.diffusion.process import Denoise, Process, V, denoiser
+from gen_jax.networks.unet import UNet
 from gen_jax.nn.functional import network
 from gen_jax.nn.layers import group_count
-from gen_jax.nn.unet import UNet
 from tests.diffusers_weights import diffusers_name, values
 
 SIDE, CHANNELS, MULTIPLIERS, ATTENTION = 32, 3, (1, 2, 2, 2), 16
@@ -59,7 +59,13 @@ class Settings:
 def networks(base: int, blocks: int) -> tuple[Callable[..., Any], Any, diffusers.UNet2DModel]:
     """Ours with its parameters, and diffusers', of the same random weights."""
     net = network(
-        UNet, side=SIDE, channels=CHANNELS, base=base, multipliers=MULTIPLIERS, blocks=blocks, attention=(ATTENTION,)
+        UNet,
+        size=(SIDE, SIDE),
+        channels=CHANNELS,
+        base=base,
+        multipliers=MULTIPLIERS,
+        blocks=blocks,
+        attention=(ATTENTION,),
     )
     theirs = diffusers.UNet2DModel(
         sample_size=SIDE,

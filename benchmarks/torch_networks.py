@@ -1,4 +1,4 @@
-"""The networks of :mod:`gen_jax.nn.unet` and :mod:`gen_jax.nn.dcgan` in PyTorch, to be timed against.
+"""The networks of :mod:`gen_jax.networks.unet` and :mod:`gen_jax.networks.dcgan` in PyTorch, to be timed against.
 
 Attributes are named as in our modules, so that a path in our nested dict of parameters is the path of a module here:
 :func:`copy_parameters` makes both compute the same function. Images are NCHW.
@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gen_jax.nn.dcgan import plan
-from gen_jax.nn.ladder import is_halved, sides
+from gen_jax.networks.dcgan import plan
+from gen_jax.nn.ladder import is_halved, sizes
 from gen_jax.nn.layers import group_count
 
 _LEAK = 0.2
@@ -48,10 +48,10 @@ class UNet(nn.Module):
         patch: int = 1,
     ):
         super().__init__()
-        grids = sides(side // patch, len(multipliers))
+        grids = sizes((side // patch, side // patch), len(multipliers))
 
         def block(inputs: int, level: int) -> AttendedBlock:
-            return AttendedBlock(inputs, base * multipliers[level], 4 * base, grids[level] in attention, dropout)
+            return AttendedBlock(inputs, base * multipliers[level], 4 * base, min(grids[level]) in attention, dropout)
 
         self.patch = patch
         self.embedding = TimeEmbedding(base, 4 * base)
@@ -184,7 +184,7 @@ class Generator(nn.Module):
 
     def __init__(self, side: int, channels: int, *, latent: int, base: int):
         super().__init__()
-        self.start, doublings = plan(side)
+        (self.start, _), doublings = plan((side, side))
         widths = [base * 2**i for i in reversed(range(doublings))]
         self.project = nn.Linear(latent, self.start**2 * widths[0], bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
@@ -206,7 +206,7 @@ class Critic(nn.Module):
 
     def __init__(self, side: int, channels: int, *, base: int):
         super().__init__()
-        end, halvings = plan(side)
+        (end, _), halvings = plan((side, side))
         widths = [channels, *(base * 2**i for i in range(halvings))]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 4, stride=2, padding=1, bias=False) for a, b in itertools.pairwise(widths)

@@ -26,6 +26,7 @@ from benchmarks import torch_networks
 from gen_jax import fields
 from gen_jax.data import prepare
 from gen_jax.models import Diffusion, dcgan, ddpm
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Aux, Model, Network, Turn
 from gen_jax.train import shard
 from gen_jax.train.ema import Average
@@ -148,12 +149,12 @@ def ddpm_contest(name: str, configuration: ddpm.DDPMConfig, images: np.ndarray) 
         raise ValueError(f"expected prediction='v', which the step in PyTorch has, got {configuration.prediction!r}")
     ours, params = our_run(model, {"denoiser": adam}, images)
     options = {
-        "base": configuration.channels,
-        "multipliers": configuration.multipliers,
-        "blocks": configuration.blocks,
-        "attention": configuration.attention,
-        "dropout": configuration.dropout,
-        "patch": configuration.patch,
+        "base": configuration.net.channels,
+        "multipliers": configuration.net.multipliers,
+        "blocks": configuration.net.blocks,
+        "attention": configuration.net.attention,
+        "dropout": configuration.net.dropout,
+        "patch": configuration.net.patch,
     }
     theirs = {}
     for label, layout in FORMATS.items():
@@ -285,7 +286,7 @@ def main(settings: Settings) -> None:
     print("|---|---|" + "---|" * (len(FORMATS) + 2))
     for contest in (
         ddpm_contest("DDPM `SMALL`", ddpm.SMALL, images),
-        ddpm_contest("DDPM on single pixels", ddpm.DDPMConfig(channels=32, multipliers=(1, 2)), images),
+        ddpm_contest("DDPM on single pixels", ddpm.DDPMConfig(net=Denoiser(channels=32, multipliers=(1, 2))), images),
         dcgan_contest("DCGAN `SMALL`", dcgan.SMALL, images),
     ):
         print(measure(contest, settings), flush=True)

@@ -18,6 +18,7 @@ import gen_jax
 from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train
 from gen_jax import Adam, ConfigError, Training
 from gen_jax.models import consistency
+from gen_jax.networks.denoisers import Denoiser
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def main(settings: Settings) -> None:
 
 PRESETS = {
     "small": Settings(),
-    "digits": Settings(model=consistency.ConsistencyConfig(blocks=1, last_intervals=160, doubling_every=2000)),
+    "digits": Settings(
+        model=consistency.ConsistencyConfig(net=Denoiser(blocks=1), last_intervals=160, doubling_every=2000)
+    ),
     "cifar10": Settings(
         place=Place(data="cifar10", workdir="runs/consistency_cifar10", flip=True),
         model=consistency.REFERENCE,

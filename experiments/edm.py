@@ -15,6 +15,7 @@ from typing import Annotated
 from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train_as
 from gen_jax import Adam, Training
 from gen_jax.models import edm
+from gen_jax.networks.denoisers import Denoiser
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Settings:
 
 PRESETS = {
     "small": Settings(),
-    "digits": Settings(model=edm.EDMConfig(blocks=1)),
+    "digits": Settings(model=edm.EDMConfig(net=Denoiser(blocks=1))),
     "cifar10": Settings(
         place=Place(data="cifar10", workdir="runs/edm_cifar10", flip=True),
         model=edm.REFERENCE,

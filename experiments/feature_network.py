@@ -21,7 +21,7 @@ import optax
 from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch
 from gen_jax import Adam, Training, data
 from gen_jax.evaluate import FeatureNetwork, read_feature_network, save_feature_network
-from gen_jax.nn.classifier import Classifier
+from gen_jax.networks.classifier import Classifier
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Model, Network, Params, Turn
 from gen_jax.train import loop

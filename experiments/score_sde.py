@@ -17,6 +17,7 @@ from typing import Annotated
 from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train_as
 from gen_jax import Adam, Training
 from gen_jax.models import score_sde
+from gen_jax.networks.denoisers import Denoiser
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Settings:
 
 PRESETS = {
     "small": Settings(),
-    "digits": Settings(model=score_sde.ScoreSDEConfig(blocks=1)),
+    "digits": Settings(model=score_sde.ScoreSDEConfig(net=Denoiser(blocks=1))),
     "cifar10": Settings(
         place=Place(data="cifar10", workdir="runs/score_sde_cifar10", flip=True),
         model=score_sde.REFERENCE,

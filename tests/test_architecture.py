@@ -20,16 +20,17 @@ ALLOWED = {
     "distributions": {"protocol"},
     "interpolate": set(),
     "nn": {"protocol"},
+    "networks": {"protocol", "nn"},
     "losses": {"protocol", "distributions"},
     "diffusion": {"protocol", "distributions"},
-    "models": {"protocol", "distributions", "interpolate", "nn", "losses", "diffusion"},
+    "models": {"protocol", "distributions", "interpolate", "nn", "networks", "losses", "diffusion"},
     "train": {"protocol"},
     "data": set(),
-    "evaluate": {"protocol", "nn", "data"},
+    "evaluate": {"protocol", "nn", "networks", "data"},
 }
 LAYERS = set(ALLOWED)
 OWNERS = {
-    "flax": ("nn",),
+    "flax": ("nn", "networks"),
     "optax": ("train", "run", "diffusion/coupling"),  # which takes its solver of assignments, not its optimizers
     "orbax": ("train/checkpoint",),
     "tensorflow_datasets": ("data",),

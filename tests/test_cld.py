@@ -11,6 +11,7 @@ from scipy import integrate
 from gen_jax.diffusion import cld, times
 from gen_jax.fields import images
 from gen_jax.models.cld import CLDConfig
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network
 
 PROCESS = cld.CriticallyDamped()
@@ -141,7 +142,7 @@ def test_the_score_of_velocities_alone_needs_no_network():
 
 
 def test_it_is_a_game():
-    model = CLDConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=3, conditional=True).build(
+    model = CLDConfig(net=Denoiser(channels=4, multipliers=(1,), blocks=1), sampling_steps=3, conditional=True).build(
         images(SHAPE, 3)
     )
     shapes = jax.eval_shape(model.init, jax.random.key(0), {})

@@ -73,7 +73,6 @@ def _bad_flags():
     yield ["--steps", "0"], "steps must be at least 1"
     yield ["--preset", "huge"], "unknown preset 'huge'"
     yield ["--likelihood", "cauchy"], "cauchy"
-    yield ["--widths", "4", "4", "4", "4"], "divisible by 16, got 8"
     yield ["--batch-size", "7"], "devices"
     yield ["--accumulate", "3"], "--accumulate 3"
 

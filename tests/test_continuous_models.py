@@ -18,6 +18,7 @@ from gen_jax.models import edm, flow_matching, score_sde
 from gen_jax.models.edm import EDMConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network
 
 SHAPE = (8, 8, 1)
@@ -176,7 +177,7 @@ def test_times_may_prefer_the_middle():
     ("configuration", "message"),
     [
         (EDMConfig(least_noise=0.0), "least_noise"),
-        (EDMConfig(channels=7), "even"),
+        (EDMConfig(net=Denoiser("vdm")), "expected a network of 'unet', .*, got 'vdm'"),
         (ScoreSDEConfig(corrections=-1), "corrections"),
         (ScoreSDEConfig(path="ve", least_noise=60.0), "least_noise < largest_noise, got 60"),
         (FlowMatchingConfig(sampling_steps=0), "at least 1 step"),

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_jax.nn.adm import ADM
-from gen_jax.nn.dit import DiT
+from gen_jax.networks.adm import ADM
+from gen_jax.networks.ddpmpp import SongUNet
+from gen_jax.networks.dit import DiT
+from gen_jax.networks.ncsnpp import FromLevels, InputSkip
+from gen_jax.networks.unet import UNet
 from gen_jax.nn.embed import RandomSinusoids
 from gen_jax.nn.functional import network
-from gen_jax.nn.ncsnpp import FromLevels, InputSkip
 from gen_jax.nn.resample import FIR
-from gen_jax.nn.song import SongUNet
-from gen_jax.nn.unet import UNet
 from tests.diffusers_weights import SHAPES, diffusers_dit_name, diffusers_name, inputs, values
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "diffusers.npz"
@@ -51,8 +51,8 @@ def given(shapes, rename):
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_weights_give_the_same_output(case):
     module, options = CASES[case]
-    side, _, channels = SHAPES[case]
-    net = network(module, side=side, channels=channels, **options)
+    *size, channels = SHAPES[case]
+    net = network(module, size=tuple(size), channels=channels, **options)
     rename = diffusers_dit_name if case == "dit" else functools.partial(diffusers_name, skips=case == "ncsnpp")
     names, (params, buffers) = given(jax.eval_shape(net.init, jax.random.key(0)), rename)
     with np.load(GOLDEN) as golden:

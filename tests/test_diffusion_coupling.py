@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from gen_jax.diffusion.coupling import optimal
 from gen_jax.fields import images
 from gen_jax.models import FlowMatchingConfig
+from gen_jax.networks.denoisers import Denoiser
 
 
 def _cost(x, noise):
@@ -39,7 +40,9 @@ def test_targets_of_the_flow_vary_less():
     losses = {}
     x = jnp.repeat(jax.random.rademacher(jax.random.key(0), (128, 1, 1, 1), jnp.float32), 4, axis=1)
     for name in ("independent", "optimal"):
-        model = FlowMatchingConfig(channels=4, multipliers=(1,), blocks=1, coupling=name).build(images((4, 4, 1)))
+        model = FlowMatchingConfig(net=Denoiser(channels=4, multipliers=(1,), blocks=1), coupling=name).build(
+            images((4, 4, 1))
+        )
         noise = model.coupling(x, jax.random.normal(jax.random.key(1), x.shape))
         losses[name] = _cost(noise, x)
     assert losses["optimal"] < 0.8 * losses["independent"]

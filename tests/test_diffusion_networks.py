@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from gen_jax.networks.adm import ADM, AttentionPool, NoisyClassifier, by_convolution
+from gen_jax.networks.ddpmpp import NoiseCondition, SongUNet
+from gen_jax.networks.dit import DiT, places
+from gen_jax.networks.ncsnpp import FromLevels, InputResidual, InputSkip, half_block
+from gen_jax.networks.unet import UNet
+from gen_jax.networks.vdm import VDMUNet, fourier_features
 from gen_jax.nn import embed, resample
-from gen_jax.nn.adm import ADM, AttentionPool, NoisyClassifier, by_convolution
 from gen_jax.nn.attention import Attention
-from gen_jax.nn.dit import DiT, places
 from gen_jax.nn.embed import RandomSinusoids, Sinusoids
 from gen_jax.nn.functional import network, parameter_count
 from gen_jax.nn.ladder import Condition
 from gen_jax.nn.layers import ModulatedGroupNorm
-from gen_jax.nn.ncsnpp import FromLevels, InputResidual, InputSkip, half_block
-from gen_jax.nn.song import NoiseCondition, SongUNet
-from gen_jax.nn.unet import UNet
-from gen_jax.nn.vdm import VDMUNet, fourier_features
 
 NCSNPP = {"features": RandomSinusoids, "resampler": resample.FIR, "feed": InputResidual}
 SKIPS = {"feed": InputSkip, "head": FromLevels}
@@ -31,21 +31,24 @@ ddpm = functools.partial(network, UNet, channels=3, base=128, blocks=2, attentio
 song = functools.partial(network, SongUNet, channels=3, base=128, blocks=4, attention=(16,))
 adm = functools.partial(network, ADM, channels=3, base=256, blocks=2, attention=(32, 16, 8), outputs=6, classes=1000)
 judge = functools.partial(network, NoisyClassifier, channels=3, classes=1000, base=128, attention=(32, 16, 8))
-dit = functools.partial(network, DiT, side=32, channels=4, patch=2, outputs=8, classes=1000)
-CIFAR, EDM32 = {"side": 32, "multipliers": (1, 2, 2, 2)}, {"side": 32, "multipliers": (2, 2, 2), "augmentations": 9}
-EDM64 = {"side": 64, "multipliers": (1, 2, 2, 2), "augmentations": 9}
+dit = functools.partial(network, DiT, size=(32, 32), channels=4, patch=2, outputs=8, classes=1000)
+CIFAR, EDM32 = (
+    {"size": (32, 32), "multipliers": (1, 2, 2, 2)},
+    {"size": (32, 32), "multipliers": (2, 2, 2), "augmentations": 9},
+)
+EDM64 = {"size": (64, 64), "multipliers": (1, 2, 2, 2), "augmentations": 9}
 IDDPM = {"base": 128, "blocks": 3, "attention": (16, 8), "heads": 4, "classes": 0, "between": by_convolution}
-ADM64 = {"side": 64, "base": 192, "blocks": 3, "multipliers": (1, 2, 3, 4)}
+ADM64 = {"size": (64, 64), "base": 192, "blocks": 3, "multipliers": (1, 2, 3, 4)}
 
 SIZES = [
     ("DDPM", ddpm(**CIFAR), 35_746_307),
-    ("DDPM 256", ddpm(side=256, multipliers=(1, 1, 2, 2, 4, 4)), 113_673_219),
+    ("DDPM 256", ddpm(size=(256, 256), multipliers=(1, 1, 2, 2, 4, 4)), 113_673_219),
     ("DDPM of score SDEs", ddpm(**CIFAR, attended_up=1), 35_218_947),
     ("DDPM++", song(**CIFAR), 61_804_419),
     ("DDPM++ deep", song(**CIFAR, blocks=8), 106_632_579),
     ("NCSN++", song(**CIFAR, **NCSNPP), 62_758_787),
     ("NCSN++ deep", song(**CIFAR, **NCSNPP, blocks=8), 107_586_947),
-    ("NCSN++ 256", song(side=256, multipliers=(1, 1, 2, 2, 2, 2, 2), blocks=2, **NCSNPP | SKIPS), 65_574_421),
+    ("NCSN++ 256", song(size=(256, 256), multipliers=(1, 1, 2, 2, 2, 2, 2), blocks=2, **NCSNPP | SKIPS), 65_574_421),
     ("EDM DDPM++ 32", song(**EDM32), 55_733_891),
     ("EDM DDPM++ 32, classes", song(**EDM32, classes=10), 55_735_299),
     ("EDM DDPM++ 32, not augmented", song(**EDM32 | {"augmentations": 0}), 55_732_739),
@@ -56,11 +59,11 @@ SIZES = [
     ("IDDPM", adm(**CIFAR, **IDDPM), 52_546_438),
     ("ADM 64", adm(**ADM64), 295_904_454),
     ("EDM ADM 64", adm(**ADM64, outputs=3), 295_899_267),
-    ("ADM 128", adm(side=128, multipliers=(1, 1, 2, 3, 4), heads=4), 421_529_606),
-    ("ADM 256", adm(side=256, multipliers=(1, 1, 2, 2, 4, 4)), 553_838_086),
-    ("ADM 256, no classes", adm(side=256, multipliers=(1, 1, 2, 2, 4, 4), classes=0), 552_814_086),
-    ("ADM 512", adm(side=512, multipliers=(0.5, 1, 1, 2, 2, 4, 4)), 558_997_638),
-    ("ADM classifier 256", judge(side=256, multipliers=(1, 1, 2, 2, 4, 4), blocks=2), 54_096_360),
+    ("ADM 128", adm(size=(128, 128), multipliers=(1, 1, 2, 3, 4), heads=4), 421_529_606),
+    ("ADM 256", adm(size=(256, 256), multipliers=(1, 1, 2, 2, 4, 4)), 553_838_086),
+    ("ADM 256, no classes", adm(size=(256, 256), multipliers=(1, 1, 2, 2, 4, 4), classes=0), 552_814_086),
+    ("ADM 512", adm(size=(512, 512), multipliers=(0.5, 1, 1, 2, 2, 4, 4)), 558_997_638),
+    ("ADM classifier 256", judge(size=(256, 256), multipliers=(1, 1, 2, 2, 4, 4), blocks=2), 54_096_360),
     ("VDM", network(VDMUNet, channels=3, base=128, blocks=32), 30_578_179),
     ("VDM wide", network(VDMUNet, channels=3, base=256, blocks=32), 122_137_603),
     ("DiT-S/2", dit(width=384, layers=12, heads=6), 32_865_056),
@@ -89,7 +92,7 @@ NETS = {
     "DDPM++ skips": functools.partial(network, SongUNet, **LEVELS, **SKIPS, dropout=0.5),
     "IDDPM": functools.partial(network, ADM, **LEVELS, between=by_convolution, heads=2, dropout=0.5),
     "ADM": functools.partial(network, ADM, **LEVELS, head_width=4, dropout=0.5),
-    "VDM": lambda side, **options: network(VDMUNet, base=4, blocks=1, dropout=0.5, **options),
+    "VDM": lambda size, **options: network(VDMUNet, base=4, blocks=1, dropout=0.5, **options),
     "DiT": functools.partial(network, DiT, patch=2, width=8, layers=1, heads=2, features=8),
 }
 every = pytest.mark.parametrize("name", NETS)
@@ -111,7 +114,7 @@ def random_weights(net):
 @functools.cache
 def case(name):
     """A tiny network with random weights everywhere, inputs, and its compiled ``(output, output in training)``."""
-    net = NETS[name](side=8, channels=1, classes=CLASSES)
+    net = NETS[name](size=(8, 8), channels=1, classes=CLASSES)
     params, buffers = random_weights(net)
     x = jnp.asarray(draw((3, 8, 8, 1)), jnp.bfloat16).astype(jnp.float32)
 
@@ -124,18 +127,29 @@ def case(name):
 
 
 @every
-@pytest.mark.parametrize(("side", "channels"), [(8, 1), (28, 1), (16, 3)])
-def test_shapes(name, side, channels):
-    net = NETS[name](side=side, channels=channels)
+@pytest.mark.parametrize(("size", "channels"), [((8, 8), 1), ((28, 28), 1), ((16, 16), 3), ((12, 16), 3)])
+def test_shapes(name, size, channels):
+    net = NETS[name](size=size, channels=channels)
     params, buffers = jax.eval_shape(net.init, jax.random.key(0))
-    x, t = jax.ShapeDtypeStruct((2, side, side, channels), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.float32)
+    x, t = jax.ShapeDtypeStruct((2, *size, channels), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.float32)
     y, _ = jax.eval_shape(net.apply, params, buffers, x, t)
     assert y.shape == x.shape and y.dtype == jnp.float32
 
 
+@pytest.mark.parametrize("name", [name for name in NETS if name != "DiT"])  # which knows where is up
+def test_a_transposed_image_and_transposed_kernels_give_the_transposed_output(name):
+    lying, standing = (NETS[name](size=size, channels=2) for size in ((8, 12), (12, 8)))
+    params, buffers = random_weights(lying)
+    turned = jax.tree.map(lambda a: a.swapaxes(0, 1) if a.ndim == 4 else a, params)
+    x, t = jnp.asarray(draw((2, 8, 12, 2)), jnp.float32), jnp.array([0.1, 0.7])
+    expected = jax.jit(lying.apply)(params, buffers, x, t)[0].swapaxes(1, 2)
+    got = jax.jit(standing.apply)(turned, buffers, x.swapaxes(1, 2), t)[0]
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["NCSN++", "DDPM++ skips", "ADM", "DiT"])
 def test_more_outputs_than_inputs(name):
-    net = NETS[name](side=8, channels=1, outputs=2)
+    net = NETS[name](size=(8, 8), channels=1, outputs=2)
     params, buffers = jax.eval_shape(net.init, jax.random.key(0))
     x, t = jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.float32)
     assert jax.eval_shape(net.apply, params, buffers, x, t)[0].shape == (2, 8, 8, 2)
@@ -233,8 +247,8 @@ def test_sinusoids_in_the_order_of_each_network():
 
 
 def test_places_of_patches():
-    got = places(3, 8)
-    for y, x in itertools.product(range(3), range(3)):
+    got = places((2, 3), 8)
+    for y, x in itertools.product(range(2), range(3)):
         expected = [f(a * w) for a in (x, y) for f in (np.sin, np.cos) for w in (1, 0.01)]
         np.testing.assert_allclose(got[3 * y + x], expected, atol=1e-12)
 
@@ -284,9 +298,9 @@ def test_attention_with_heads():
 
 
 def test_pooling_by_attention():
-    pool = AttentionPool(2, 8, 5, heads=2, rngs=nnx.Rngs(0))
-    x = np.asarray(jax.random.normal(jax.random.key(0), (1, 2, 2, 8)))
-    h = np.concatenate([x.reshape(4, 8).mean(0, keepdims=True), x.reshape(4, 8)]) + np.asarray(pool.position[...])
+    pool = AttentionPool((2, 3), 8, 5, heads=2, rngs=nnx.Rngs(0))
+    x = np.asarray(jax.random.normal(jax.random.key(0), (1, 2, 3, 8)))
+    h = np.concatenate([x.reshape(6, 8).mean(0, keepdims=True), x.reshape(6, 8)]) + np.asarray(pool.position[...])
     np.testing.assert_allclose(pool(jnp.asarray(x)), heads_by_hand(pool, h[:1], h), rtol=1e-3, atol=1e-4)
 
 
@@ -322,7 +336,7 @@ def test_pixels_averaged_and_repeated():
 
 
 def test_the_classifier_knows_the_time_and_has_a_slope():
-    net = network(NoisyClassifier, side=8, channels=1, classes=5, **LEVELS)
+    net = network(NoisyClassifier, size=(8, 8), channels=1, classes=5, **LEVELS)
     params, buffers = random_weights(net)
     x, t = jnp.asarray(draw((2, 8, 8, 1)), jnp.float32), jnp.array([0.1, 0.7])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gen_jax import evaluate
-from gen_jax.nn.classifier import Classifier
+from gen_jax.networks.classifier import Classifier
 from gen_jax.nn.functional import network, parameter_count
 
 SHAPES = [(8, 8, 1), (12, 12, 3)]

@@ -19,11 +19,12 @@ from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.distillation import Distillation, DistillationConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.rectification import RectificationConfig
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network, players
 
 SHAPE = (8, 8, 1)
 SPREAD, LEAST = 0.5, 0.002
-TINY = ConsistencyConfig(channels=4, multipliers=(1,), blocks=1)
+TINY = ConsistencyConfig(net=Denoiser(channels=4, multipliers=(1,), blocks=1))
 
 
 def exact(x, t):
@@ -160,7 +161,11 @@ def test_what_cannot_be_built_is_refused(change, message):
 
 
 TEACHER = DDPMConfig(
-    channels=4, multipliers=(1,), blocks=1, timesteps=64, sampling_steps=8, prediction="x0", schedule="cosine"
+    net=Denoiser(channels=4, multipliers=(1,), blocks=1),
+    timesteps=64,
+    sampling_steps=8,
+    prediction="x0",
+    schedule="cosine",
 )
 
 
@@ -219,7 +224,7 @@ def test_a_trained_run_becomes_a_teacher(kind):
     """The student begins as the teacher, who ends as it began, bit for bit."""
     images = np.random.default_rng(0).integers(0, 256, (32, *SHAPE), dtype=np.uint8)
     training = Training(steps=2, batch_size=8)
-    flow = FlowMatchingConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=2)
+    flow = FlowMatchingConfig(net=Denoiser(channels=4, multipliers=(1,), blocks=1), sampling_steps=2)
     consistent = dataclasses.replace(TINY, task="distillation")
     teacher, configuration = {
         "consistency": (consistent.teacher(), consistent),
@@ -242,7 +247,7 @@ def test_a_teacher_of_other_networks_is_refused():
     model = TEACHER.build(images(SHAPE))
     params, buffers = jax.jit(lambda key: model.init(key, {}))(jax.random.key(0))
     run = gen_jax.Run(model, TEACHER, params, buffers, 1, {})
-    wide = DistillationConfig(dataclasses.replace(TEACHER, channels=8))
+    wide = DistillationConfig(dataclasses.replace(TEACHER, net=Denoiser(channels=8)))
     for configuration, message in (
         (wide, "give the student the teacher's settings"),
         (TEACHER, "leave the teacher out"),

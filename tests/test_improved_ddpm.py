@@ -11,11 +11,12 @@ import pytest
 from gen_jax import fields
 from gen_jax.diffusion import samplers, schedules
 from gen_jax.models.ddpm import DDPMConfig
-from gen_jax.models.improved_ddpm import HYBRID, LossSecondMoment, Objective, first_half
+from gen_jax.models.improved_ddpm import HYBRID, ImprovedDDPMConfig, LossSecondMoment, Objective, first_half
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network
 
-TINY = DDPMConfig(
-    channels=4, multipliers=(1,), blocks=1, timesteps=20, sampling_steps=20, sampler="ancestral", variance="learned"
+TINY = ImprovedDDPMConfig(
+    DDPMConfig(Denoiser(channels=4, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=20, sampler="ancestral")
 )
 SHAPE = (8, 8, 1)
 LINEAR = schedules.discrete(schedules.linear_betas(1000))
@@ -50,7 +51,7 @@ def test_the_ends_of_the_variance_are_the_fixed_ones():
 @pytest.mark.parametrize(("h", "variance"), [(-1.0, "small"), (1.0, "large")])
 def test_at_the_ends_bound_and_samples_are_those_of_the_fixed_variances(h, variance):
     model, params, buffers = saying(h)
-    plain = dataclasses.replace(TINY, variance=variance).build(fields.images(SHAPE))
+    plain = dataclasses.replace(TINY.ddpm, variance=variance).build(fields.images(SHAPE))
     plain = dataclasses.replace(plain, network=model.diffusion.network)
     inner, batch = {"denoiser": {}}, {"image": images(4)}
     bounds = [jax.jit(m.evidence)(params, b, jax.random.key(1), batch) for m, b in ((model, buffers), (plain, inner))]

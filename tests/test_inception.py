@@ -18,8 +18,8 @@ from gen_jax.evaluate.inception_weights import (
     state_shapes,
     weights_from_state,
 )
+from gen_jax.networks.inception import WIDTHS, prepare
 from gen_jax.nn.functional import parameter_count
-from gen_jax.nn.inception import WIDTHS, prepare
 from tests.inception_state import SIZES, pictures, random_state
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "inception.npz"

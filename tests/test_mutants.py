@@ -31,7 +31,7 @@ MUTANTS = {
         "data/files.py", "Image.Resampling.BICUBIC", "Image.Resampling.NEAREST", "test_data.py", "resize"
     ),
     "1: Inception's images are resized with other corners": Mutant(
-        "nn/inception.py", "jnp.arange(SIDE, dtype=jnp.float32) * jnp.float32(side / SIDE)",
+        "networks/inception.py", "jnp.arange(SIDE, dtype=jnp.float32) * jnp.float32(side / SIDE)",
         "jnp.maximum((jnp.arange(SIDE) + 0.5) * (side / SIDE) - 0.5, 0.0)",
         "test_inception.py", "resize or reference",
     ),

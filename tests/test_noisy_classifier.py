@@ -14,10 +14,13 @@ from gen_jax.diffusion import process as p
 from gen_jax.fields import images
 from gen_jax.models.edm import EDMConfig
 from gen_jax.models.noisy_classifier import ClassifierGuidedConfig
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network, players
 
 SHAPE = (8, 8, 1)
-TINY = ClassifierGuidedConfig(EDMConfig(channels=4, multipliers=(1,), blocks=1), widths=(8, 16), features=16)
+TINY = ClassifierGuidedConfig(
+    EDMConfig(net=Denoiser(channels=4, multipliers=(1,), blocks=1)), widths=(8, 16), features=16
+)
 SPREAD = 0.2
 
 

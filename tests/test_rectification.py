@@ -12,10 +12,13 @@ from gen_jax.diffusion.precondition import Inputs
 from gen_jax.fields import images
 from gen_jax.models import FlowMatchingConfig, Rectification, RectificationConfig
 from gen_jax.models.rectification import curvature, transported
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network, players
 
 SHAPE, SPREAD = (8, 8, 1), 0.3
-CONFIGURATION = RectificationConfig(FlowMatchingConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=200))
+CONFIGURATION = RectificationConfig(
+    FlowMatchingConfig(net=Denoiser(channels=4, multipliers=(1,), blocks=1), sampling_steps=200)
+)
 
 
 def curved(x, t):

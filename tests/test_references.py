@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from gen_jax import fields
-from gen_jax.models import cld, consistency, ddpm, edm, flow_matching, noisy_classifier, score_sde, vdm
-from gen_jax.models.denoisers import NETWORKS
+from gen_jax.models import cld, consistency, ddpm, edm, flow_matching, improved_ddpm, noisy_classifier, score_sde, vdm
 from gen_jax.models.edm import EDMConfig
+from gen_jax.networks.denoisers import NETWORKS, Denoiser
 
 CIFAR = (32, 32, 3)
 CONDITIONAL = dataclasses.replace(edm.REFERENCE, conditional=True)
@@ -19,7 +19,7 @@ SUB_VP = dataclasses.replace(score_sde.REFERENCE, path="sub_vp")
 # EDM's and consistency's are published with 9 numbers on augmentation, each with a row of features; here is none.
 SIZES = [
     ("DDPM", ddpm.REFERENCE, {"denoiser": 35_746_307}),
-    ("improved DDPM", ddpm.IMPROVED, {"denoiser": 52_546_438}),
+    ("improved DDPM", improved_ddpm.REFERENCE, {"denoiser": 52_546_438}),
     ("VP", score_sde.REFERENCE, {"denoiser": 61_804_419}),
     ("sub-VP", SUB_VP, {"denoiser": 61_804_419}),
     ("VE", score_sde.EXPLODING, {"denoiser": 62_758_787}),
@@ -53,16 +53,25 @@ SHAPE, CLASSES = (8, 8, 1), 3
 LEVELS = {"channels": 4, "multipliers": (1,), "blocks": 1}
 FLAT = {"channels": 8, "multipliers": (1,), "blocks": 1}
 TINY = {
-    "unet": EDMConfig(**LEVELS, patch=2, conditional=True, sampling_steps=2),
-    "ddpm++": flow_matching.FlowMatchingConfig(**LEVELS, network="ddpm++", conditional=True, sampling_steps=2),
-    "ncsn++": score_sde.ScoreSDEConfig(**LEVELS, network="ncsn++", path="ve", conditional=True, sampling_steps=2),
-    "ncsn++ smooth": consistency.ConsistencyConfig(**LEVELS, network="ncsn++ smooth", conditional=True),
-    "iddpm": ddpm.DDPMConfig(**LEVELS, network="iddpm", timesteps=4, sampling_steps=2, variance="learned"),
-    "adm": EDMConfig(**LEVELS, network="adm", conditional=True, sampling_steps=2),
-    "vdm": vdm.VDMConfig(**FLAT, network="vdm", conditional=True, sampling_steps=2),
-    "dit": ddpm.DDPMConfig(**FLAT, network="dit", patch=2, timesteps=4, sampling_steps=2, conditional=True),
+    "unet": EDMConfig(net=Denoiser(**LEVELS, patch=2), conditional=True, sampling_steps=2),
+    "ddpm++": flow_matching.FlowMatchingConfig(
+        net=Denoiser(**LEVELS, network="ddpm++"), conditional=True, sampling_steps=2
+    ),
+    "ncsn++": score_sde.ScoreSDEConfig(
+        net=Denoiser(**LEVELS, network="ncsn++"), path="ve", conditional=True, sampling_steps=2
+    ),
+    "ncsn++ smooth": consistency.ConsistencyConfig(net=Denoiser(**LEVELS, network="ncsn++ smooth"), conditional=True),
+    "iddpm": improved_ddpm.ImprovedDDPMConfig(
+        ddpm.DDPMConfig(Denoiser(**LEVELS, network="iddpm"), timesteps=4, sampling_steps=2)
+    ),
+    "mlp": EDMConfig(net=Denoiser(**FLAT, network="mlp"), conditional=True, sampling_steps=2),
+    "adm": EDMConfig(net=Denoiser(**LEVELS, network="adm"), conditional=True, sampling_steps=2),
+    "vdm": vdm.VDMConfig(net=Denoiser(**FLAT, network="vdm"), conditional=True, sampling_steps=2),
+    "dit": ddpm.DDPMConfig(
+        net=Denoiser(**FLAT, network="dit", patch=2), timesteps=4, sampling_steps=2, conditional=True
+    ),
     "classifier": noisy_classifier.ClassifierGuidedConfig(
-        EDMConfig(**FLAT, sampling_steps=2), classifier="adm", widths=(4,), blocks=1
+        EDMConfig(net=Denoiser(**FLAT), sampling_steps=2), classifier="adm", widths=(4,), blocks=1
     ),
 }
 
@@ -98,9 +107,9 @@ def test_losses_and_samples(name):
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
-        (EDMConfig(network="ncsn++", patch=2), "patch 1"),
-        (vdm.VDMConfig(network="vdm"), r"multipliers \(1,\)"),
-        (ddpm.DDPMConfig(**FLAT, network="dit", dropout=0.1), "dropout"),
+        (EDMConfig(net=Denoiser(network="ncsn++", patch=2)), "patch 1"),
+        (vdm.VDMConfig(net=Denoiser(network="vdm")), r"multipliers \(1,\)"),
+        (ddpm.DDPMConfig(net=Denoiser(**FLAT, network="dit", dropout=0.1)), "dropout"),
     ],
 )
 def test_what_means_nothing_to_a_network_is_refused(configuration, message):

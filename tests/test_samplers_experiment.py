@@ -12,6 +12,7 @@ from gen_jax import Training
 from gen_jax.diffusion import times
 from gen_jax.fields import images
 from gen_jax.models import DDPMConfig, EDMConfig, FlowMatchingConfig, ScoreSDEConfig
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.settings import ConfigError
 
 SHAPE = (8, 8, 1)
@@ -50,7 +51,7 @@ def test_every_sampler_draws_normal_data_in_single_precision(name):
 def test_every_sampler_draws_images_of_its_own(tmp_path):
     """From one run, on disk."""
     images = np.random.default_rng(0).integers(0, 256, (8, *SHAPE), dtype=np.uint8)
-    configuration = EDMConfig(channels=4, multipliers=(1,), blocks=1)
+    configuration = EDMConfig(net=Denoiser(channels=4, multipliers=(1,), blocks=1))
     gen_jax.fit(configuration, images, training=Training(steps=1, batch_size=8), directory=tmp_path, quiet=True)
     run = gen_jax.load(tmp_path)
     drawn = {name: draw(run, continuous(run, name, 9), 3, 0) for name in SAMPLERS}

@@ -9,7 +9,7 @@ import pytest
 import gen_jax
 
 ROOT = Path(__file__).parent.parent
-TINY = ["--channels", "4", "--multipliers", "1", "--blocks", "1"]
+TINY = ["--net.channels", "4", "--net.multipliers", "1", "--net.blocks", "1"]
 TWO = ["--steps", "2", "--batch-size", "16"]
 
 

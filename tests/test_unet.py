@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from gen_jax.networks.unet import Attention, UNet, repeat_pixels
 from gen_jax.nn.functional import network, parameter_count
-from gen_jax.nn.unet import Attention, UNet, repeat_pixels
 
 tiny = functools.partial(network, UNet, base=8, multipliers=(1, 2), blocks=1, attention=(4,))
 
@@ -34,13 +34,13 @@ def perturbed(net, scale=0.1):
     ],
 )
 def test_parameter_counts_are_the_published_ones(side, options, count):
-    net = network(UNet, side=side, channels=3, base=128, blocks=2, **options)
+    net = network(UNet, size=(side, side), channels=3, base=128, blocks=2, **options)
     assert parameter_count(net.init) == count
 
 
 def test_a_class_embedding_has_one_row_more_than_classes():
-    plain, labelled = (network(UNet, side=8, channels=1, base=8, multipliers=(1,), blocks=1, attention=(), classes=k)
-                       for k in (0, 10))  # fmt: skip
+    options = {"size": (8, 8), "channels": 1, "base": 8, "multipliers": (1,), "blocks": 1, "attention": ()}
+    plain, labelled = (network(UNet, **options, classes=k) for k in (0, 10))
     assert parameter_count(labelled.init) - parameter_count(plain.init) == 11 * 32
 
 
@@ -49,7 +49,7 @@ def test_a_class_embedding_has_one_row_more_than_classes():
     [(4, 1, 1, (1, 1)), (12, 3, 1, (1, 2, 2)), (12, 3, 2, (1, 2)), (28, 1, 2, (1, 2, 2)), (28, 1, 4, (1, 2))],
 )  # fmt: skip
 def test_any_square_goes_in_and_comes_out(side, channels, patch, multipliers):
-    net = tiny(side=side, channels=channels, patch=patch, multipliers=multipliers)
+    net = tiny(size=(side, side), channels=channels, patch=patch, multipliers=multipliers)
     params, buffers = jax.jit(net.init)(jax.random.key(0))
     x = jnp.ones((2, side, side, channels))
     y, _ = jax.jit(net.apply)(params, buffers, x, jnp.array([0, 999]))
@@ -58,7 +58,7 @@ def test_any_square_goes_in_and_comes_out(side, channels, patch, multipliers):
 
 
 def test_time_and_label_reach_the_output():
-    net = tiny(side=8, channels=1, classes=3)
+    net = tiny(size=(8, 8), channels=1, classes=3)
     params, buffers = perturbed(net)
     x = jax.random.normal(jax.random.key(2), (1, 8, 8, 1))
     apply = jax.jit(lambda t, label: net.apply(params, buffers, x, jnp.full((1,), t), label)[0])
@@ -70,7 +70,7 @@ def test_time_and_label_reach_the_output():
 
 
 def test_images_do_not_see_their_batch_mates():
-    net = tiny(side=8, channels=1)
+    net = tiny(size=(8, 8), channels=1)
     params, buffers = perturbed(net)
     x = jax.random.normal(jax.random.key(2), (3, 8, 8, 1))
     apply = jax.jit(net.apply)
@@ -80,7 +80,7 @@ def test_images_do_not_see_their_batch_mates():
 
 
 def test_dropout_needs_training_and_a_key():
-    net = tiny(side=8, channels=1, dropout=0.5)
+    net = tiny(size=(8, 8), channels=1, dropout=0.5)
     params, buffers = perturbed(net)
     x, t = jax.random.normal(jax.random.key(2), (2, 8, 8, 1)), jnp.array([3.0, 7.0])
 
@@ -96,7 +96,7 @@ def test_dropout_needs_training_and_a_key():
 
 def test_bfloat16_tells_neighbouring_times_apart():
     """Times are embedded in float32: 998 and 999 are the same number in bfloat16."""
-    net = tiny(side=8, channels=1)
+    net = tiny(size=(8, 8), channels=1)
     params, buffers = perturbed(net)
     low = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
     x = jax.random.normal(jax.random.key(2), (1, 8, 8, 1))

@@ -13,9 +13,10 @@ from gen_jax import distributions
 from gen_jax.diffusion.interior import LINE, monotone
 from gen_jax.fields import images
 from gen_jax.models.vdm import VDMConfig
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network
 
-TINY = VDMConfig(channels=4, multipliers=(1,), blocks=1, sampling_steps=100, bound_draws=4)
+TINY = VDMConfig(net=Denoiser(channels=4, multipliers=(1,), blocks=1), sampling_steps=100, bound_draws=4)
 SHAPE = (4, 4, 1)
 # Four points carry the second moments of standard normal (x, eps) exactly, and the loss is a square.
 X, NOISE = (jnp.array(v).reshape(4, 1, 1, 1) for v in ([1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]))

@@ -11,8 +11,8 @@ from sklearn.cluster import KMeans
 from gen_jax.fields import images
 from gen_jax.losses import quantize
 from gen_jax.models import vqvae
+from gen_jax.networks.transformer import CausalTransformer, empty_cache
 from gen_jax.nn.functional import network, parameter_count
-from gen_jax.nn.transformer import CausalTransformer, empty_cache
 from gen_jax.protocol import due
 
 KEY = jax.random.key(0)

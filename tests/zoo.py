@@ -1,7 +1,7 @@
 """One tiny instance of every model: what stands here obeys every law in test_protocol.py."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
@@ -27,6 +27,7 @@ from gen_jax.models import (
     VQCodecConfig,
     VQVAEConfig,
 )
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Params
 
 
@@ -48,7 +49,7 @@ class Entry(NamedTuple):
     start: Callable[[Params], Params] = as_made
 
 
-UNET: dict[str, Any] = {"channels": 4, "multipliers": (1,), "blocks": 1}
+UNET = Denoiser(channels=4, multipliers=(1,), blocks=1)
 SMALL = images((4, 4, 1))
 CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4)
 
@@ -60,22 +61,24 @@ ZOO = {
     "vqvae_codec": Entry(CODEC),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
-    "ddpm": Entry(DDPMConfig(channels=8, multipliers=(1,), blocks=1, timesteps=20, sampling_steps=3, conditional=True)),
+    "ddpm": Entry(
+        DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
+    ),
     "improved_ddpm": Entry(
-        ImprovedDDPMConfig(DDPMConfig(**UNET, timesteps=8, sampling_steps=3, bound_terms=2)), SMALL
+        ImprovedDDPMConfig(DDPMConfig(UNET, timesteps=8, sampling_steps=3, bound_terms=2)), SMALL
     ),
-    "score_sde": Entry(ScoreSDEConfig(**UNET, path="ve", corrections=1, sampling_steps=3, tolerance=0.1), SMALL),
-    "edm": Entry(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), SMALL),
-    "flow_matching": Entry(FlowMatchingConfig(**UNET, coupling="optimal", sampling_steps=3, tolerance=0.1), SMALL),
-    "vdm": Entry(VDMConfig(**UNET, sampling_steps=3, bound_draws=1), SMALL),
-    "consistency": Entry(ConsistencyConfig(**UNET), SMALL),
-    "distillation": Entry(DistillationConfig(DDPMConfig(**UNET, timesteps=8, sampling_steps=4)), SMALL),
+    "score_sde": Entry(ScoreSDEConfig(UNET, path="ve", corrections=1, sampling_steps=3, tolerance=0.1), SMALL),
+    "edm": Entry(EDMConfig(UNET, sampling_steps=3, tolerance=0.1), SMALL),
+    "flow_matching": Entry(FlowMatchingConfig(UNET, coupling="optimal", sampling_steps=3, tolerance=0.1), SMALL),
+    "vdm": Entry(VDMConfig(UNET, sampling_steps=3, bound_draws=1), SMALL),
+    "consistency": Entry(ConsistencyConfig(UNET), SMALL),
+    "distillation": Entry(DistillationConfig(DDPMConfig(UNET, timesteps=8, sampling_steps=4)), SMALL),
     "rectification": Entry(
-        RectificationConfig(FlowMatchingConfig(**UNET, sampling_steps=2)), SMALL, with_a_teacher_who_knows_more
+        RectificationConfig(FlowMatchingConfig(UNET, sampling_steps=2)), SMALL, with_a_teacher_who_knows_more
     ),
-    "cld": Entry(CLDConfig(**UNET, rate=2.0, sampling_steps=3), images((8, 8, 1))),
+    "cld": Entry(CLDConfig(UNET, rate=2.0, sampling_steps=3), images((8, 8, 1))),
     "classifier_guided": Entry(
-        ClassifierGuidedConfig(EDMConfig(**UNET, sampling_steps=3, tolerance=0.1), widths=(8,)), images((4, 4, 1), 3)
+        ClassifierGuidedConfig(EDMConfig(UNET, sampling_steps=3, tolerance=0.1), widths=(8,)), images((4, 4, 1), 3)
     ),
     "ddgan": Entry(
         DDGANConfig(

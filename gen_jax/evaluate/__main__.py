@@ -26,7 +26,7 @@ from gen_jax import cli, data, evaluate, ruler
 from gen_jax.evaluate import ExampleSet, FeatureNetwork, Provenance, Statistics
 from gen_jax.evaluate.card import to_dict
 from gen_jax.fields import PIXELS
-from gen_jax.nn.inception import WIDTHS
+from gen_jax.networks.inception import WIDTHS
 from gen_jax.run import load
 
 USAGE = "expected: python -m gen_jax.evaluate A B --metrics fid,prdc [--help]"

@@ -24,7 +24,7 @@ import safetensors.numpy
 
 from gen_jax.data import prepare
 from gen_jax.fields import COUNT, PIXELS, REAL, SYMBOL, Field
-from gen_jax.nn.classifier import Classifier
+from gen_jax.networks.classifier import Classifier
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Network, Tree
 

@@ -1,6 +1,6 @@
 """Features in Inception v3: what published Frechet, kernel and inception distances are measured in.
 
-Heusel et al., 2017 (arXiv:1706.08500); the network is ``gen_jax.nn.inception``. Its weights are those of
+Heusel et al., 2017 (arXiv:1706.08500); the network is ``gen_jax.networks.inception``. Its weights are those of
 ``gen_jax.evaluate.inception_weights``. Where they are looked for, in this order:
 
 (1) the path that is given;
@@ -38,7 +38,7 @@ from gen_jax.evaluate.inception_weights import (
     weights_from_state,
 )
 from gen_jax.evaluate.torch_file import read_torch_file
-from gen_jax.nn.inception import WIDTHS, prepare
+from gen_jax.networks.inception import WIDTHS, prepare
 from gen_jax.protocol import Network, Tree
 
 VARIABLE = "GEN_JAX_INCEPTION"
@@ -46,7 +46,7 @@ VARIABLE = "GEN_JAX_INCEPTION"
 
 @dataclasses.dataclass(frozen=True)
 class Inception:
-    """Inception v3 with weights; its taps are named in ``gen_jax.nn.inception.WIDTHS``."""
+    """Inception v3 with weights; its taps are named in ``gen_jax.networks.inception.WIDTHS``."""
 
     hash: str
     """First 16 hexadecimal digits of the SHA-256 of the weights."""

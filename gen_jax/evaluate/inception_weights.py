@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from gen_jax.networks.inception import InceptionV3
 from gen_jax.nn.functional import network
-from gen_jax.nn.inception import InceptionV3
 from gen_jax.protocol import Network, Tree
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"

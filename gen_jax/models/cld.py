@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import cld, times, training
 from gen_jax.diffusion.cld import CriticallyDamped
 from gen_jax.diffusion.process import against
 from gen_jax.fields import Fields, known_classes, of_images
-from gen_jax.models.denoisers import denoiser_network
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 Sampler = Callable[..., jax.Array]
@@ -123,24 +124,12 @@ class CLD:
         return share * w + raw, carried
 
 
-@dataclass(frozen=True)
+@plain
 class CLDConfig:
     """Critically damped Langevin diffusion as plain data."""
 
-    channels: int = 32
-    """Channels of the U-Net's first level."""
-    multipliers: tuple[int, ...] = (1, 2)
-    """Channels of its levels in multiples of the first; the side is halved between them if it can be."""
-    blocks: int = 2
-    """Residual blocks per level on the way down; one more on the way up."""
-    attention: tuple[int, ...] = ()
-    """Sides, in patches, of the levels that have self-attention after every block; the middle always has it."""
-    dropout: float = 0.0
-    """Share of activations dropped in every block while training."""
-    patch: int = 1
-    """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
-    network: Literal["unet", "ddpm++", "ncsn++"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    net: Denoiser = Denoiser()
+    """The network."""
     rate: float = 8.0
     """How fast data turn into noise: the paper's beta over the root of its mass."""
     velocity_variance: float = 0.04
@@ -153,11 +142,10 @@ class CLDConfig:
     """Condition on the label; needs labelled data."""
 
     def build(self, fields: Fields) -> CLD:
-        """The game on images of ``shape`` (H, W, C).
+        """The game on images of any size.
 
         Raises:
-          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
-            and missing, or a number is out of range.
+          ValueError: if the network cannot be built, labels are asked for and missing, or a number is out of range.
         """
         shape, _ = of_images(fields)
         if min(self.rate, self.velocity_variance) <= 0 or self.sampling_steps < 1:
@@ -166,12 +154,13 @@ class CLDConfig:
                 f"{self.rate}, {self.velocity_variance} and {self.sampling_steps}"
             )
         classes = known_classes(fields, conditional=self.conditional)
-        net = denoiser_network(self, (*shape[:2], 2 * shape[2]), classes, outputs=shape[2])
+        label = self.net.among(LABELS)
+        net = self.net.build((*shape[:2], 2 * shape[2]), classes, outputs=shape[2])
         return CLD(
             shape=shape,
             classes=classes,
             network=net,
-            label=LABELS[self.network],
+            label=label,
             process=CriticallyDamped(self.rate, self.velocity_variance),
             sampler=SAMPLERS[self.sampler],
             times=times.even(1.0, 0.0, self.sampling_steps),
@@ -179,10 +168,11 @@ class CLDConfig:
 
 
 REFERENCE = CLDConfig(
-    channels=128, multipliers=(1, 2, 2, 2), blocks=8, attention=(16,), dropout=0.1, network="ncsn++", sampling_steps=500
+    net=Denoiser(channels=128, multipliers=(1, 2, 2, 2), blocks=8, attention=(16,), dropout=0.1, network="ncsn++"),
+    sampling_steps=500,
 )
 """CIFAR-10 on the deep NCSN++ that sees the velocity as well: 107,593,859 parameters. Adam 2e-4
 after 100,000 steps of warm-up, 800,000 steps of batches of 128, averages that keep 0.9999 a step."""
 
-SMALL = CLDConfig(blocks=1, patch=2)
+SMALL = CLDConfig(net=Denoiser(blocks=1, patch=2))
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

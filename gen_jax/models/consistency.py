@@ -25,12 +25,13 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import training
 from gen_jax.diffusion.process import Denoise, against
 from gen_jax.fields import Fields, known_classes, of_images
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, as_denoiser
 from gen_jax.models.edm import LABELS, EDMConfig
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 RHO = 7.0
@@ -171,24 +172,12 @@ def heun_step(denoise: Denoise, x: jax.Array, t: jax.Array, s: jax.Array) -> jax
     return x + step * 0.5 * (slope + (there - denoise(there, s)) / lower)
 
 
-@dataclass(frozen=True)
+@plain
 class ConsistencyConfig:
     """A consistency model as plain data."""
 
-    channels: int = 32
-    """Channels of the U-Net's first level."""
-    multipliers: tuple[int, ...] = (1, 2)
-    """Channels of its levels in multiples of the first; the side is halved between them if it can be."""
-    blocks: int = 2
-    """Residual blocks per level on the way down; one more on the way up."""
-    attention: tuple[int, ...] = ()
-    """Sides, in patches, of the levels that have self-attention after every block; the middle always has it."""
-    dropout: float = 0.0
-    """Share of activations dropped in every block while training."""
-    patch: int = 1
-    """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
-    network: Literal["unet", "ddpm++", "ncsn++", "ncsn++ smooth", "adm"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    net: Denoiser = Denoiser()
+    """The network."""
     task: Literal["training", "distillation"] = "training"
     """Pairs of noises by the data themselves, or by a trained EDM of the same network, the run's starting state."""
     target: Literal["itself", "average"] = "itself"
@@ -215,15 +204,15 @@ class ConsistencyConfig:
     """Condition on the label; needs labelled data."""
 
     def build(self, fields: Fields) -> Consistency:
-        """The game on images of ``shape`` (H, W, C).
+        """The game on images of any size.
 
         Raises:
-          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
-            and missing, or a number is out of range.
+          ValueError: if the network cannot be built, labels are asked for and missing, or a number is out of range.
         """
         shape, _ = of_images(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        net = denoiser_network(self, shape, classes)
+        label = self.net.among(LABELS)
+        net = self.net.build(shape, classes)
         if not 0 < self.least_noise < self.largest_noise:
             raise ValueError(f"expected 0 < least_noise < largest_noise, got {self.least_noise}, {self.largest_noise}")
         if not 1 <= self.first_intervals <= self.last_intervals or self.doubling_every < 1:
@@ -239,7 +228,7 @@ class ConsistencyConfig:
             shape=shape,
             classes=classes,
             network=net,
-            label=LABELS[self.network],
+            label=label,
             teacher=self.teacher().build(fields) if self.task == "distillation" else None,
             target=average if self.target == "average" else itself,
             data_spread=self.data_spread,
@@ -255,13 +244,7 @@ class ConsistencyConfig:
     def teacher(self) -> EDMConfig:
         """The configuration whose trained network distillation starts from."""
         return EDMConfig(
-            channels=self.channels,
-            multipliers=self.multipliers,
-            blocks=self.blocks,
-            attention=self.attention,
-            dropout=self.dropout,
-            patch=self.patch,
-            network=self.network,
+            net=self.net,
             data_spread=self.data_spread,
             least_noise=self.least_noise,
             largest_noise=self.largest_noise,
@@ -270,16 +253,11 @@ class ConsistencyConfig:
 
 
 REFERENCE = ConsistencyConfig(
-    channels=128,
-    multipliers=(2, 2, 2),
-    blocks=4,
-    attention=(16,),
-    dropout=0.3,
-    network="ncsn++ smooth",
+    net=Denoiser(channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), dropout=0.3, network="ncsn++ smooth"),
     doubling_every=50_000,
 )
 """CIFAR-10, improved consistency training on EDM's NCSN++, 56,395,523 parameters: 400,000 steps of batches of 1024,
 Adam 1e-4, averages that keep 0.99993 a step."""
 
-SMALL = ConsistencyConfig(blocks=1, patch=2, last_intervals=160, doubling_every=2000)
+SMALL = ConsistencyConfig(net=Denoiser(blocks=1, patch=2), last_intervals=160, doubling_every=2000)
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

@@ -13,6 +13,7 @@ running statistics, so that no sample depends on those drawn with it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -22,7 +23,8 @@ from jax.typing import ArrayLike
 from gen_jax.fields import Fields, known_classes, of_images
 from gen_jax.interpolate import slerp
 from gen_jax.losses.adversarial import AdversarialLoss, non_saturating
-from gen_jax.nn import dcgan as nets
+from gen_jax.networks import dcgan as nets
+from gen_jax.nn.fit import padded
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 
@@ -180,29 +182,19 @@ class DCGANConfig:
     """Width of the label's embedding in the generator."""
 
     def build(self, fields: Fields) -> DCGAN:
-        """The game on images of ``shape`` (H, W, C).
+        """The game on images of any size.
 
         Raises:
-          ValueError: if the images are not square or their side not divisible by 4, or labels are missing.
+          ValueError: if labels are asked for and missing, or a number is out of range.
         """
         shape, _ = of_images(fields)
-        side, width, channels = shape
-        if side != width:
-            raise ValueError(f"expected square images, got {side} x {width}; crop or pad them")
-        nets.plan(side)
         if min(self.latent, self.base, self.label_width) < 1:
             raise ValueError(f"expected latent, base and label_width of at least 1, got {self}")
         classes = known_classes(fields, conditional=self.conditional)
-        generator = network(
-            nets.Generator,
-            side=side,
-            channels=channels,
-            latent=self.latent,
-            base=self.base,
-            classes=classes,
-            label_width=self.label_width,
-        )
-        critic = network(nets.Critic, side=side, channels=channels, base=self.base, classes=classes)
+        common = {"channels": shape[2], "base": self.base, "classes": classes}
+        generate = partial(network, nets.Generator, latent=self.latent, label_width=self.label_width, **common)
+        generator = padded(generate, shape[:2], nets.MULTIPLE)
+        critic = padded(partial(network, nets.Critic, **common), shape[:2], nets.MULTIPLE)
         return DCGAN(shape, classes, generator, critic, self.latent)
 
 

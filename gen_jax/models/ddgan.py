@@ -24,8 +24,10 @@ that; there it is added to (4) on that step, here it is one more step of the cri
 If the generator draws x_0 from the exact p(x_0 | x_{t+1}), :func:`denoise` draws exactly from the data.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -37,8 +39,10 @@ from gen_jax.diffusion.schedules import discrete
 from gen_jax.fields import Fields, known_classes, of_images
 from gen_jax.losses import adversarial
 from gen_jax.losses.adversarial import non_saturating
-from gen_jax.nn import ddgan as nets
+from gen_jax.networks import ddgan as nets
+from gen_jax.nn.fit import padded
 from gen_jax.nn.functional import network
+from gen_jax.nn.ladder import MULTIPLE
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 
 CRITICS = {"residual": nets.Critic, "strided": nets.StridedCritic}
@@ -244,20 +248,18 @@ class DDGANConfig:
     """Tell generator and critic the label; needs labelled data."""
 
     def build(self, fields: Fields) -> DDGAN:
-        """The game on images of ``shape`` (H, W, C).
+        """The game on images of any size.
 
         Raises:
-          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
-            and missing, or a number is out of range.
+          ValueError: if labels are asked for and missing, or a number is out of range.
         """
         shape, _ = of_images(fields)
-        side, width, channels = shape
-        self._check(side, width)
+        self._check()
         classes = known_classes(fields, conditional=self.conditional)
-        generator = network(
+        generate = partial(
+            network,
             nets.Generator,
-            side=side,
-            channels=channels,
+            channels=shape[2],
             base=self.base,
             multipliers=tuple(self.multipliers),
             blocks=self.blocks,
@@ -268,26 +270,24 @@ class DDGANConfig:
             patch=self.patch,
             classes=classes,
         )
-        critic = network(
+        generator = padded(generate, shape[:2], math.lcm(MULTIPLE, self.patch))
+        criticise = partial(
+            network,
             CRITICS[self.critic_network],
-            side=side,
-            channels=channels,
+            channels=shape[2],
             base=self.critic_base,
             multipliers=tuple(self.critic_multipliers),
             time_width=self.critic_time_width,
             classes=classes,
         )
+        critic = padded(criticise, shape[:2], MULTIPLE)
         process = discrete(variances(self.denoising_steps))
         numbers = (self.latent, self.denoising_steps, process, self.penalty, self.penalty_every)
         return DDGAN(shape, classes, generator, critic, *numbers)
 
-    def _check(self, side: int, width: int) -> None:
-        if side != width:
-            raise ValueError(f"expected square images, got {side} x {width}; crop or pad them")
-        if side % 4 or side < 4:
-            raise ValueError(f"expected a side divisible by 4, got {side}; crop or pad the images")
-        if self.patch < 1 or side % self.patch:
-            raise ValueError(f"expected a patch that divides the side {side}, got {self.patch}; try 1, 2 or 4")
+    def _check(self) -> None:
+        if self.patch < 1:
+            raise ValueError(f"expected a patch of at least 1, got {self.patch}; try 1, 2 or 4")
         if min(self.denoising_steps, self.latent, self.blocks, self.mapping_layers, self.penalty_every) < 1:
             raise ValueError(
                 "expected denoising_steps, latent, blocks, mapping_layers and penalty_every of at least 1, got "

@@ -12,46 +12,37 @@ The game of learned variances is in :mod:`gen_jax.models.improved_ddpm`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import process as diffusion
 from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.bound import bound_likelihood
 from gen_jax.diffusion.precondition import counted_time
 from gen_jax.diffusion.schedules import cosine_betas, discrete, linear_betas
 from gen_jax.fields import Fields, known_classes, made_of
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, Sampler
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network
 
 SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {"linear": linear_betas, "cosine": cosine_betas}
 PREDICTIONS = {"eps": diffusion.EPS, "x0": diffusion.X0, "v": diffusion.V}
 VARIANCES = {"small": samplers.fixed_small, "large": samplers.fixed_large}
+# What the end of the chain is told as: sinusoids are made for a thousand steps.
+LABELS = {"unet": 1000.0, "ddpm++": 1000.0, "iddpm": 1000.0, "adm": 1000.0, "dit": 1000.0, "mlp": 1000.0}
 SPACINGS = {"leading": times.leading, "trailing": times.trailing, "quadratic": times.quadratic}
 
 
-@dataclass(frozen=True)
+@plain
 class DDPMConfig:
     """A denoising diffusion model as plain data."""
 
-    channels: int = 32
-    """Channels of the U-Net's first level."""
-    multipliers: tuple[int, ...] = (1, 2)
-    """Channels of its levels in multiples of the first; the side is halved between them if it can be."""
-    blocks: int = 2
-    """Residual blocks per level on the way down; one more on the way up."""
-    attention: tuple[int, ...] = ()
-    """Sides, in patches, of the levels that have self-attention after every block; the middle always has it."""
-    dropout: float = 0.0
-    """Share of activations dropped in every block while training."""
-    patch: int = 1
-    """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
-    network: Literal["unet", "ddpm++", "iddpm", "adm", "dit"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    net: Denoiser = Denoiser()
+    """The network."""
     timesteps: int = 1000
     """Steps T of the process."""
     schedule: Literal["linear", "cosine"] = "cosine"
@@ -90,7 +81,8 @@ class DDPMConfig:
     def network_of(self, fields: Fields, *, times: int = 1) -> Network:
         """The network, with so many times the channels of the data."""
         shape, classes = made_of(fields)[1].shape, known_classes(fields, conditional=self.conditional)
-        return denoiser_network(self, shape, classes, outputs=None if times == 1 else times * shape[-1])
+        self.net.among(LABELS)
+        return self.net.build(shape, classes, outputs=None if times == 1 else times * shape[-1])
 
     def around(self, fields: Fields, net: Network) -> Diffusion:
         """The game whose network is ``net``."""
@@ -110,7 +102,7 @@ class DDPMConfig:
             classes=known_classes(fields, conditional=self.conditional),
             network=net,
             process=process,
-            inputs=counted_time(1000 / self.timesteps),  # the sinusoids are made for a thousand steps
+            inputs=counted_time(self.net.among(LABELS) / self.timesteps),
             prediction=prediction,
             law=training.steps(self.timesteps),
             weight=weight,
@@ -140,10 +132,7 @@ class DDPMConfig:
 
 
 REFERENCE = DDPMConfig(
-    channels=128,
-    multipliers=(1, 2, 2, 2),
-    attention=(16,),
-    dropout=0.1,
+    net=Denoiser(channels=128, multipliers=(1, 2, 2, 2), attention=(16,), dropout=0.1),
     schedule="linear",
     prediction="eps",
     sampler="ancestral",
@@ -152,8 +141,8 @@ REFERENCE = DDPMConfig(
 """CIFAR-10: 35,746,307 parameters. Adam 2e-4 after 5000 steps of warm-up, batches of 128, gradients clipped at norm 1,
 flips."""
 
-SMALL = DDPMConfig(blocks=1, patch=2, bound_terms=50)
+SMALL = DDPMConfig(net=Denoiser(blocks=1, patch=2), bound_terms=50)
 """28x28 Fashion-MNIST in minutes on two CPU cores."""
 
-DIGITS = replace(SMALL, patch=1)
+DIGITS = replace(SMALL, net=Denoiser(blocks=1))
 """8x8 digits in a minute on two CPU cores."""

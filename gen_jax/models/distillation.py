@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import samplers, training
 from gen_jax.diffusion.process import against
 from gen_jax.fields import Fields
@@ -104,7 +105,7 @@ class Distillation:
         return self.student.sample(*self.learned(params, buffers), key, n, label=label)
 
 
-@dataclass(frozen=True)
+@plain
 class DistillationConfig:
     """A student and its teacher as plain data."""
 

@@ -10,39 +10,27 @@ Karras et al. 2022, "Elucidating the design space of diffusion-based generative 
 (5) 80 to 0.002 and then 0 in sampling, evenly in t^(1/7): 2 S - 1 evaluations
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import samplers, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import edm_inputs, edm_prediction
 from gen_jax.fields import Fields, known_classes, made_of
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, Sampler
+from gen_jax.networks.denoisers import Denoiser
 
 # What the label of (2) is multiplied by: the sinusoids of the first are made for a thousand steps.
-LABELS = {"unet": 1000.0, "ddpm++": 1.0, "ncsn++": 1.0, "ncsn++ smooth": 1.0, "adm": 1.0}
+LABELS = {"unet": 1000.0, "ddpm++": 1.0, "ncsn++": 1.0, "ncsn++ smooth": 1.0, "adm": 1.0, "mlp": 1000.0}
 
 
-@dataclass(frozen=True)
+@plain
 class EDMConfig:
     """EDM as plain data."""
 
-    channels: int = 32
-    """Channels of the U-Net's first level."""
-    multipliers: tuple[int, ...] = (1, 2)
-    """Channels of its levels in multiples of the first; the side is halved between them if it can be."""
-    blocks: int = 2
-    """Residual blocks per level on the way down; one more on the way up."""
-    attention: tuple[int, ...] = ()
-    """Sides, in patches, of the levels that have self-attention after every block; the middle always has it."""
-    dropout: float = 0.0
-    """Share of activations dropped in every block while training."""
-    patch: int = 1
-    """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
-    network: Literal["unet", "ddpm++", "ncsn++", "ncsn++ smooth", "adm"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    net: Denoiser = Denoiser()
+    """The network."""
     data_spread: float = 0.5
     """Standard deviation of the data that (2) is made for."""
     noise_mean: float = -1.2
@@ -71,15 +59,15 @@ class EDMConfig:
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
 
     def build(self, fields: Fields) -> Diffusion:
-        """The game on images of ``shape`` (H, W, C).
+        """The game on images of any size, or on an array of real numbers.
 
         Raises:
-          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
-            and missing, or a number is out of range.
+          ValueError: if the network cannot be built, labels are asked for and missing, or a number is out of range.
         """
         name, field = made_of(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        net = denoiser_network(self, field.shape, classes)
+        factor = self.net.among(LABELS)
+        net = self.net.build(field.shape, classes)
         if not 0 < self.least_noise < self.largest_noise or self.sampling_steps < 1:
             raise ValueError(
                 "expected 0 < least_noise < largest_noise and at least 1 step, got "
@@ -96,7 +84,7 @@ class EDMConfig:
             classes=classes,
             network=net,
             process=schedules.edm(),
-            inputs=edm_inputs(data_spread=self.data_spread, factor=LABELS[self.network]),
+            inputs=edm_inputs(data_spread=self.data_spread, factor=factor),
             prediction=edm_prediction(data_spread=self.data_spread),
             law=training.log_normal(mean=self.noise_mean, deviation=self.noise_deviation),
             weight=training.simple,
@@ -118,11 +106,12 @@ class EDMConfig:
 
 
 REFERENCE = EDMConfig(
-    channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), dropout=0.13, network="ddpm++", tolerance=1e-5
+    net=Denoiser(channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), dropout=0.13, network="ddpm++"),
+    tolerance=1e-5,
 )
 """CIFAR-10: 55,732,739 parameters without labels. The paper's has 1,152 more, which tell it how an image was augmented:
 there is no augmentation here but flips. Adam 1e-3 after a linear rise over 10 million images, batches of
 512, averages of half-life 500,000 images, flips."""
 
-SMALL = EDMConfig(blocks=1, patch=2)
+SMALL = EDMConfig(net=Denoiser(blocks=1, patch=2))
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

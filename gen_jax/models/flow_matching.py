@@ -12,43 +12,32 @@ noise at t = 1:
 A second rectification is :mod:`gen_jax.models.rectification`.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import coupling, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import counted_time
 from gen_jax.diffusion.process import VELOCITY
 from gen_jax.fields import Fields, known_classes, made_of
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion
+from gen_jax.networks.denoisers import Denoiser
 
 LAWS = {"uniform": training.uniform(1e-5, 1.0), "logit_normal": training.logit_normal()}
 COUPLINGS = {"independent": coupling.independent, "optimal": coupling.optimal}
 RULES = {"euler": (solvers.euler_rule, 1), "midpoint": (solvers.midpoint_rule, 2)}  # and evaluations a step
-LABELS = {"unet": 1000.0, "ddpm++": 999.0, "adm": 1000.0, "dit": 1000.0}  # what t is multiplied by
+# What t is multiplied by.
+LABELS = {"unet": 1000.0, "ddpm++": 999.0, "adm": 1000.0, "dit": 1000.0, "mlp": 1000.0}
 LEAST = 1e-3  # time, where the likelihood begins
 
 
-@dataclass(frozen=True)
+@plain
 class FlowMatchingConfig:
     """A rectified flow as plain data."""
 
-    channels: int = 32
-    """Channels of the U-Net's first level."""
-    multipliers: tuple[int, ...] = (1, 2)
-    """Channels of its levels in multiples of the first; the side is halved between them if it can be."""
-    blocks: int = 2
-    """Residual blocks per level on the way down; one more on the way up."""
-    attention: tuple[int, ...] = ()
-    """Sides, in patches, of the levels that have self-attention after every block; the middle always has it."""
-    dropout: float = 0.0
-    """Share of activations dropped in every block while training."""
-    patch: int = 1
-    """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
-    network: Literal["unet", "ddpm++", "adm", "dit"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    net: Denoiser = Denoiser()
+    """The network."""
     times: Literal["uniform", "logit_normal"] = "uniform"
     """Times of training: all alike, or more of those in the middle of the path."""
     coupling: Literal["independent", "optimal"] = "independent"
@@ -69,15 +58,15 @@ class FlowMatchingConfig:
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
 
     def build(self, fields: Fields) -> Diffusion:
-        """The game on images of ``shape`` (H, W, C).
+        """The game on images of any size, or on an array of real numbers.
 
         Raises:
-          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
-            and missing, or a number is out of range.
+          ValueError: if the network cannot be built, labels are asked for and missing, or a number is out of range.
         """
         name, field = made_of(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        net = denoiser_network(self, field.shape, classes)
+        factor = self.net.among(LABELS)
+        net = self.net.build(field.shape, classes)
         if self.sampling_steps < 1:
             raise ValueError(f"expected at least 1 step, got {self.sampling_steps}")
         if self.conditional and self.coupling == "optimal":
@@ -91,7 +80,7 @@ class FlowMatchingConfig:
             classes=classes,
             network=net,
             process=schedules.rectified_flow(),
-            inputs=counted_time(LABELS[self.network]),
+            inputs=counted_time(factor),
             prediction=VELOCITY,
             law=LAWS[self.times],
             weight=training.simple,
@@ -110,17 +99,12 @@ class FlowMatchingConfig:
 
 
 REFERENCE = FlowMatchingConfig(
-    channels=128,
-    multipliers=(1, 2, 2, 2),
-    blocks=4,
-    attention=(16,),
-    dropout=0.1,
-    network="ddpm++",
+    net=Denoiser(channels=128, multipliers=(1, 2, 2, 2), blocks=4, attention=(16,), dropout=0.1, network="ddpm++"),
     sampling_steps=100,
     tolerance=1e-5,
 )
 """CIFAR-10 on DDPM++, as in Liu et al.: 61,804,419 parameters. Adam 2e-4 after 5000 steps of warm-up, batches
 of 128, gradients clipped at norm 1, flips."""
 
-SMALL = FlowMatchingConfig(blocks=1, patch=2)
+SMALL = FlowMatchingConfig(net=Denoiser(blocks=1, patch=2))
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import samplers, training
 from gen_jax.diffusion.bound import Bound, decoder_loss, step_kl, variational_bound
 from gen_jax.diffusion.process import Denoise, Process
@@ -28,6 +29,7 @@ from gen_jax.fields import Fields, of_images
 from gen_jax.models.ddpm import SMALL as DDPM_SMALL
 from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.diffusion import Diffusion
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 ReverseSampler = Callable[[Process, Reverse, Times, jax.Array, jax.Array], jax.Array]
@@ -271,7 +273,7 @@ def _share(h: jax.Array) -> jax.Array:
     return (h + 1) / 2
 
 
-@dataclass(frozen=True)
+@plain
 class ImprovedDDPMConfig:
     """A DDPM that learns its variances, as plain data."""
 
@@ -306,12 +308,7 @@ class ImprovedDDPMConfig:
 
 REFERENCE = ImprovedDDPMConfig(
     DDPMConfig(
-        channels=128,
-        multipliers=(1, 2, 2, 2),
-        blocks=3,
-        attention=(16, 8),
-        dropout=0.3,
-        network="iddpm",
+        net=Denoiser(channels=128, multipliers=(1, 2, 2, 2), blocks=3, attention=(16, 8), dropout=0.3, network="iddpm"),
         timesteps=4000,
         prediction="eps",
         sampler="ancestral",

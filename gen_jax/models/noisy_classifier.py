@@ -11,11 +11,13 @@ With s = 1 and both networks exact, (2) is the denoiser of the class; with s abo
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import training
 from gen_jax.diffusion.guidance import by_classifier
 from gen_jax.diffusion.precondition import ratio
@@ -24,9 +26,12 @@ from gen_jax.diffusion.samplers import Times
 from gen_jax.fields import Fields, images, of_images
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.models.edm import EDMConfig
-from gen_jax.nn.adm import NoisyClassifier
-from gen_jax.nn.classifier import Classifier
+from gen_jax.networks.adm import NoisyClassifier
+from gen_jax.networks.classifier import Classifier
+from gen_jax.networks.denoisers import Denoiser
+from gen_jax.nn.fit import padded
 from gen_jax.nn.functional import network
+from gen_jax.nn.ladder import MULTIPLE
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 
@@ -115,7 +120,7 @@ def _log_prob(logits: jax.Array, label: jax.Array) -> jax.Array:
     return jnp.take_along_axis(jax.nn.log_softmax(logits), label[:, None], axis=-1)[:, 0]
 
 
-@dataclass(frozen=True)
+@plain
 class ClassifierGuidedConfig:
     """A diffusion and the classifier that guides it, as plain data."""
 
@@ -158,7 +163,8 @@ def _adm(sizes: ClassifierGuidedConfig, shape: tuple[int, int, int], classes: in
     """Told the noise as EDM tells its own networks."""
     base, options = sizes.widths[0], {"blocks": sizes.blocks, "attention": tuple(sizes.attention), "classes": classes}
     multipliers = tuple(width / base for width in sizes.widths)
-    net = network(NoisyClassifier, side=shape[0], channels=shape[2], base=base, multipliers=multipliers, **options)
+    make = partial(network, NoisyClassifier, channels=shape[2], base=base, multipliers=multipliers, **options)
+    net = padded(make, shape[:2], MULTIPLE)
 
     def apply(params: Tree, buffers: Tree, both: jax.Array, **options: Any) -> tuple[Any, Tree]:
         return net.apply(params, buffers, both[..., :-1], both[:, 0, 0, -1] / 4, **options)
@@ -170,10 +176,7 @@ CLASSIFIERS: dict[str, Callable[..., Network]] = {"convolutions": _convolutions,
 
 REFERENCE = ClassifierGuidedConfig(
     EDMConfig(
-        channels=256,
-        multipliers=(1, 1, 2, 2, 4, 4),
-        attention=(32, 16, 8),
-        network="adm",
+        net=Denoiser(channels=256, multipliers=(1, 1, 2, 2, 4, 4), attention=(32, 16, 8), network="adm"),
         sampling_steps=256,
         churn=40.0,
     ),
@@ -184,5 +187,5 @@ REFERENCE = ClassifierGuidedConfig(
 """ImageNet at 256 pixels on the paper's networks: a denoiser of 552,807,171 parameters that does not say the
 variance, and a classifier of 54,096,360; the path is EDM's."""
 
-SMALL = ClassifierGuidedConfig(EDMConfig(blocks=1, patch=2))
+SMALL = ClassifierGuidedConfig(EDMConfig(net=Denoiser(blocks=1, patch=2)))
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import jax
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import training
 from gen_jax.fields import Fields
 from gen_jax.models.diffusion import Diffusion, as_denoiser, twins
@@ -82,7 +83,7 @@ class Rectification:
         return self.student.sample(*self.learned(params, buffers), key, n, label=label)
 
 
-@dataclass(frozen=True)
+@plain
 class RectificationConfig:
     """A student and its teacher as plain data."""
 

@@ -12,19 +12,20 @@ weight and the times of maximum likelihood: Song et al. 2021 (arXiv:2101.09258).
 The paper starts VE at noise of variance M^2, here M^2 + 1: that of data of variance 1 with the noise on them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from gen_jax.checks import plain
 from gen_jax.diffusion import langevin, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import Inputs, counted_time, edm_inputs, log_noise
 from gen_jax.diffusion.process import EPS, Process
 from gen_jax.fields import Fields, known_classes, made_of
-from gen_jax.models.denoisers import denoiser_network
 from gen_jax.models.diffusion import Diffusion, Sampler
+from gen_jax.networks.denoisers import Denoiser
 
 
 class Path(NamedTuple):
@@ -39,27 +40,15 @@ class Path(NamedTuple):
 
 OBJECTIVES = ("simple", "likelihood", "importance")
 # What t, and log(sigma / 2) of VE, are multiplied by: sinusoids of the first are made for a thousand steps.
-LABELS = {"unet": (999.0, 100.0), "ddpm++": (999.0, 1.0), "ncsn++": (1.0, 1.0)}
+LABELS = {"unet": (999.0, 100.0), "ddpm++": (999.0, 1.0), "ncsn++": (1.0, 1.0), "mlp": (999.0, 100.0)}
 
 
-@dataclass(frozen=True)
+@plain
 class ScoreSDEConfig:
     """A score-based model as plain data."""
 
-    channels: int = 32
-    """Channels of the U-Net's first level."""
-    multipliers: tuple[int, ...] = (1, 2)
-    """Channels of its levels in multiples of the first; the side is halved between them if it can be."""
-    blocks: int = 2
-    """Residual blocks per level on the way down; one more on the way up."""
-    attention: tuple[int, ...] = ()
-    """Sides, in patches, of the levels that have self-attention after every block; the middle always has it."""
-    dropout: float = 0.0
-    """Share of activations dropped in every block while training."""
-    patch: int = 1
-    """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
-    network: Literal["unet", "ddpm++", "ncsn++"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    net: Denoiser = Denoiser()
+    """The network."""
     path: Literal["vp", "sub_vp", "ve"] = "vp"
     """How data turn into noise: with their variance kept, with less noise than that, or by noise that explodes."""
     largest_noise: float = 50.0
@@ -90,15 +79,15 @@ class ScoreSDEConfig:
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
 
     def build(self, fields: Fields) -> Diffusion:
-        """The game on images of ``shape`` (H, W, C).
+        """The game on images of any size, or on an array of real numbers.
 
         Raises:
-          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
-            and missing, or a number is out of range.
+          ValueError: if the network cannot be built, labels are asked for and missing, or a number is out of range.
         """
         name, field = made_of(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        net = denoiser_network(self, field.shape, classes)
+        self.net.among(LABELS)
+        net = self.net.build(field.shape, classes)
         if self.sampling_steps < 1 or self.corrections < 0:
             raise ValueError(
                 f"expected at least 1 step and 0 corrections, got {self.sampling_steps} and {self.corrections}"
@@ -132,7 +121,7 @@ class ScoreSDEConfig:
         )
 
     def _path(self) -> Path:
-        time, noise = LABELS[self.network]
+        time, noise = self.net.among(LABELS)
         exploding, seen = schedules.ve(least=self.least_noise, most=self.largest_noise), log_noise(noise)
         if self.unit_input:
             seen = seen._replace(scale=edm_inputs().scale)
@@ -171,12 +160,7 @@ class ScoreSDEConfig:
 
 
 REFERENCE = ScoreSDEConfig(
-    channels=128,
-    multipliers=(1, 2, 2, 2),
-    blocks=4,
-    attention=(16,),
-    dropout=0.1,
-    network="ddpm++",
+    net=Denoiser(channels=128, multipliers=(1, 2, 2, 2), blocks=4, attention=(16,), dropout=0.1, network="ddpm++"),
     sampling_steps=1000,
     tolerance=1e-5,
 )
@@ -184,10 +168,16 @@ REFERENCE = ScoreSDEConfig(
 warm-up, batches of 128, gradients clipped at norm 1, flips."""
 
 EXPLODING = replace(
-    REFERENCE, path="ve", largest_noise=100.0, least_noise=0.02, unit_input=False, corrections=1, network="ncsn++"
+    REFERENCE,
+    path="ve",
+    largest_noise=100.0,
+    least_noise=0.02,
+    unit_input=False,
+    corrections=1,
+    net=replace(REFERENCE.net, network="ncsn++"),
 )
 """CIFAR-10, VE on NCSN++, 62,758,787 parameters, with one Langevin correction a step: 2000 evaluations. The paper's
 noises are 0.01 to 50, of images in [0, 1]; in [-1, 1] they are twice as large."""
 
-SMALL = ScoreSDEConfig(blocks=1, patch=2)
+SMALL = ScoreSDEConfig(net=Denoiser(blocks=1, patch=2))
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

@@ -17,6 +17,7 @@ through it, so training takes (5) of every batch; its running average in the buf
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -25,8 +26,9 @@ import jax.numpy as jnp
 from gen_jax import distributions
 from gen_jax.fields import PIXELS, REAL, Field, Fields, known_classes, made_of, of_images
 from gen_jax.losses.elbo import elbo, importance_weighted_bound
+from gen_jax.networks.vae import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
+from gen_jax.nn.fit import padded
 from gen_jax.nn.functional import network
-from gen_jax.nn.vae import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder, bottom
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 
 
@@ -255,20 +257,18 @@ class VAEConfig:
     """Condition on the label, where the data has labels."""
 
     def build(self, fields: Fields) -> VAE:
-        """The game for images.
+        """The game for images of any size.
 
         Raises:
-          ValueError: if they cannot be halved as often as there are widths, or labels are asked for and missing.
+          ValueError: if labels are asked for and missing.
         """
         shape, _ = of_images(fields)
-        bottom(shape[0], len(self.widths))
         classes = known_classes(fields, conditional=self.conditional)
         likelihood = likelihood_of(self.likelihood, fields["image"])
         options = {"widths": self.widths, "dense": self.dense, "classes": classes}
-        encoder = network(ConvEncoder, shape=shape, outputs=2 * self.latent, **options)
-        decoder = network(
-            ConvDecoder, shape=shape, outputs=likelihood.outputs * shape[-1], latent=self.latent, **options
-        )
+        encode = partial(network, ConvEncoder, channels=shape[-1], outputs=2 * self.latent, **options)
+        decode = partial(network, ConvDecoder, outputs=likelihood.outputs * shape[-1], latent=self.latent, **options)
+        encoder, decoder = (padded(make, shape[:2], 1 << len(self.widths)) for make in (encode, decode))
         return VAE(shape, classes, encoder, decoder, likelihood, self.latent, self.beta, self.importance_samples)
 
 

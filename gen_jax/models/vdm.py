@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
+from gen_jax.checks import plain
 from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.interior import LINE, Interior, monotone
 from gen_jax.diffusion.process import EPS, Process, denoiser
 from gen_jax.fields import Fields, known_classes, of_images
-from gen_jax.models.denoisers import denoiser_network
+from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 LEVELS = 256
@@ -219,24 +220,12 @@ def _sum(x: jax.Array) -> jax.Array:
     return x.sum(axis=tuple(range(1, x.ndim)))
 
 
-@dataclass(frozen=True)
+@plain
 class VDMConfig:
     """A variational diffusion model as plain data."""
 
-    channels: int = 32
-    """Channels of the U-Net's first level."""
-    multipliers: tuple[int, ...] = (1, 2)
-    """Channels of its levels in multiples of the first; the side is halved between them if it can be."""
-    blocks: int = 2
-    """Residual blocks per level on the way down; one more on the way up."""
-    attention: tuple[int, ...] = ()
-    """Sides, in patches, of the levels that have self-attention after every block; the middle always has it."""
-    dropout: float = 0.0
-    """Share of activations dropped in every block while training."""
-    patch: int = 1
-    """Side, in pixels, of the blocks that the network takes as channels; 2 needs a quarter of the work of 1."""
-    network: Literal["unet", "vdm"] = "unet"
-    """Which network, of those in :mod:`gen_jax.models.denoisers`."""
+    net: Denoiser = Denoiser()
+    """The network."""
     schedule: Literal["line", "monotone"] = "line"
     """Between its learned ends, gamma is a line, or learned to lessen the variance of the loss."""
     schedule_width: int = 256
@@ -255,11 +244,10 @@ class VDMConfig:
     """Condition on the label; needs labelled data."""
 
     def build(self, fields: Fields) -> VDM:
-        """The game on images of ``shape`` (H, W, C).
+        """The game on images of any size.
 
         Raises:
-          ValueError: if the images are not square, their side not divisible by 4 and by the patch, labels are asked for
-            and missing, or a number is out of range.
+          ValueError: if the network cannot be built, labels are asked for and missing, or a number is out of range.
         """
         shape, _ = of_images(fields)
         classes = known_classes(fields, conditional=self.conditional)
@@ -270,12 +258,13 @@ class VDMConfig:
                 "expected sampling_steps, bound_draws and schedule_width of at least 1, timesteps of at least 0, got "
                 f"{self.sampling_steps}, {self.bound_draws}, {self.schedule_width} and {self.timesteps}"
             )
-        net = denoiser_network(self, shape, classes)
+        label = self.net.among(LABELS)
+        net = self.net.build(shape, classes)
         return VDM(
             shape=shape,
             classes=classes,
             network=net,
-            label=LABELS[self.network],
+            label=label,
             interior=LINE if self.schedule == "line" else monotone(self.schedule_width),
             ends=(self.first, self.last),
             timesteps=self.timesteps,
@@ -285,10 +274,12 @@ class VDMConfig:
 
 
 REFERENCE = VDMConfig(
-    channels=128, multipliers=(1,), blocks=32, dropout=0.1, network="vdm", sampling_steps=1000, bound_draws=128
+    net=Denoiser(channels=128, multipliers=(1,), blocks=32, dropout=0.1, network="vdm"),
+    sampling_steps=1000,
+    bound_draws=128,
 )
 """CIFAR-10: 30,578,179 parameters and the two ends of the schedule; AdamW 2e-4 with b2 0.99 and
 decay 0.01, batches of 128, averages that keep 0.9999 a step."""
 
-SMALL = VDMConfig(blocks=1, patch=2)
+SMALL = VDMConfig(net=Denoiser(blocks=1, patch=2))
 """28x28 Fashion-MNIST in minutes on two CPU cores."""

@@ -22,9 +22,10 @@ from gen_jax import distributions
 from gen_jax.fields import SYMBOL, Field, Fields, known_classes, of_images
 from gen_jax.losses import quantize
 from gen_jax.losses.quantize import Codebook
+from gen_jax.networks.transformer import CausalTransformer, empty_cache
+from gen_jax.networks.vqvae import Decoder, Encoder
+from gen_jax.nn.fit import padded, whole
 from gen_jax.nn.functional import network
-from gen_jax.nn.transformer import CausalTransformer, empty_cache
-from gen_jax.nn.vqvae import Decoder, Encoder
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 VARIANCE_DECAY = 0.99  # a step, of the running variances of the data and of the reconstruction error
@@ -268,9 +269,10 @@ class VQCodecConfig:
     def build(self, fields: Fields) -> VQCodec:
         """The game for images."""
         shape, _ = of_images(fields)
-        side = shape[0] >> self.halvings
-        if side << self.halvings != shape[0] or side < 1 or self.halvings < 1:
-            raise ValueError(f"{self.halvings} halvings do not divide a side of {shape[0]}; use fewer or more")
+        if self.halvings < 1:
+            raise ValueError(f"expected at least 1 halving, got {self.halvings}")
+        multiple = 1 << self.halvings
+        height, width = (side // multiple for side in whole(shape[:2], multiple))
         options = {
             "halvings": self.halvings,
             "channels": self.channels,
@@ -280,9 +282,9 @@ class VQCodecConfig:
         }
         return VQCodec(
             shape=shape,
-            encoder=network(Encoder, inputs=shape[-1], **options),
-            decoder=network(Decoder, outputs=shape[-1], **options),
-            grid=(side, side),
+            encoder=padded(lambda size: network(Encoder, inputs=shape[-1], **options), shape[:2], multiple),
+            decoder=padded(lambda size: network(Decoder, outputs=shape[-1], **options), shape[:2], multiple),
+            grid=(height, width),
             codes=self.codes,
             code_width=self.code_width,
             beta=self.beta,

@@ -1,1 +1,1 @@
-"""Networks: the only package that imports Flax."""
+"""Parts of networks, and the border to Flax; whole networks are in :mod:`gen_jax.networks`."""

@@ -7,7 +7,8 @@ level has one block more than on the way down, and each block takes one of the k
     down    h <- block(h), keep h;   between levels  h <- shrink(h), keep h                                    (1)
     up      h <- block(h joined with the latest kept);   between levels  h <- grow(h)                          (2)
 
-Levels halve the side where it is even and at least 8; otherwise they keep it (28 -> 14 -> 7 -> 7). Every part is called
+Levels halve both sides where these are even and at least 8; otherwise they keep them (28 -> 14 -> 7 -> 7, and
+20x32 -> 10x16 -> 5x8 -> 5x8). Levels with attention are named by the smaller side. Every part is called
 ``part(h, condition, key)``, and drops nothing without a key.
 """
 
@@ -18,6 +19,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from gen_jax.nn.fit import Size
+
+MULTIPLE = 4
+"""What sides had better be divisible by, in pixels, so that there is something to halve."""
 
 
 class Condition(NamedTuple):
@@ -45,7 +51,7 @@ class Keys:
 
 
 class Descent(nnx.Module):
-    """(1), and the middle: from ``h [B, side, side, stem]`` to the smallest level.
+    """(1), and the middle: from ``h [B, H, W, stem]`` to the smallest level.
 
     Args:
       stem: width of the input.
@@ -139,19 +145,20 @@ class Ascent(nnx.Module):
         return ends
 
 
-def is_halved(side: int) -> bool:
-    """Whether a level of this side is followed by one of half of it."""
-    return side % 2 == 0 and side >= 8
+def is_halved(size: Size) -> bool:
+    """Whether a level of this height and width is followed by one of half of them."""
+    return all(side % 2 == 0 and side >= 8 for side in size)
 
 
-def sides(side: int, levels: int) -> list[int]:
-    """The side at every level."""
-    result = [side]
+def sizes(size: Size, levels: int) -> list[Size]:
+    """Height and width at every level."""
+    result = [size]
     while len(result) < levels:
-        result.append(result[-1] // 2 if is_halved(result[-1]) else result[-1])
+        height, width = result[-1]
+        result.append((height // 2, width // 2) if is_halved((height, width)) else (height, width))
     return result
 
 
-def where_halved(change: Any, grids: Sequence[int]) -> list[Any]:
+def where_halved(change: Any, grids: Sequence[Size]) -> list[Any]:
     """``change`` for every level that is halved on the way to the next, None for the others."""
-    return [change if after < before else None for before, after in itertools.pairwise(grids)]
+    return [change if after != before else None for before, after in itertools.pairwise(grids)]

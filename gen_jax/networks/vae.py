@@ -12,29 +12,17 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.fit import Size
 from gen_jax.nn.mlp import MLP
 
 
-def bottom(size: int, stages: int) -> int:
-    """Side of the image after so many halvings.
-
-    Raises:
-      ValueError: if the size cannot be halved so often.
-    """
-    side = size >> stages
-    if side << stages != size or side < 1:
-        raise ValueError(
-            f"{stages} stride-2 stages need a size divisible by {1 << stages}, got {size}; use fewer widths"
-        )
-    return side
-
-
 class ConvEncoder(nnx.Module):
-    """``[B, H, W, C] (and a one-hot label [B, K]) -> [B, outputs]``."""
+    """``[B, H, W, C] (and a one-hot label [B, K]) -> [B, outputs]``; H and W divisible by 2 for every width."""
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        size: Size,
+        channels: int,
         outputs: int,
         *,
         widths: Sequence[int],
@@ -42,13 +30,12 @@ class ConvEncoder(nnx.Module):
         classes: int = 0,
         rngs: nnx.Rngs,
     ):
-        size, _, channels = shape
-        side = bottom(size, len(widths))
         self.convs = nnx.List(
             Conv(a, b, 4, stride=2, padding=1, kernel_init=nnx.initializers.he_uniform(), rngs=rngs)
             for a, b in zip([channels, *widths[:-1]], widths)
         )
-        self.head = MLP(side * side * widths[-1] + classes, dense, outputs, rngs=rngs)
+        pixels = (size[0] >> len(widths)) * (size[1] >> len(widths))
+        self.head = MLP(pixels * widths[-1] + classes, dense, outputs, rngs=rngs)
 
     def __call__(
         self,
@@ -66,11 +53,11 @@ class ConvEncoder(nnx.Module):
 
 
 class ConvDecoder(nnx.Module):
-    """``[B, latent] (and a one-hot label [B, K]) -> [B, H, W, outputs]``."""
+    """``[B, latent] (and a one-hot label [B, K]) -> [B, H, W, outputs]``; H and W as in :class:`ConvEncoder`."""
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        size: Size,
         outputs: int,
         *,
         latent: int,
@@ -79,8 +66,8 @@ class ConvDecoder(nnx.Module):
         classes: int = 0,
         rngs: nnx.Rngs,
     ):
-        self.side = bottom(shape[0], len(widths))
-        self.body = MLP(latent + classes, [*dense], self.side * self.side * widths[-1], rngs=rngs)
+        self.start = (size[0] >> len(widths), size[1] >> len(widths))
+        self.body = MLP(latent + classes, [*dense], self.start[0] * self.start[1] * widths[-1], rngs=rngs)
         reversed_widths = list(widths[::-1])
         self.convs = nnx.List(
             ConvTranspose(a, b, 4, stride=2, padding=1, kernel_init=nnx.initializers.he_uniform(), rngs=rngs)
@@ -97,7 +84,7 @@ class ConvDecoder(nnx.Module):
     ) -> jax.Array:
         """``[B, latent] -> [B, H, W, outputs]``."""
         z = z if label is None else jnp.concatenate([z, label.astype(z.dtype)], axis=-1)
-        x = jax.nn.relu(self.body(z)).reshape(z.shape[0], self.side, self.side, -1)
+        x = jax.nn.relu(self.body(z)).reshape(z.shape[0], *self.start, -1)
         for conv in self.convs[:-1]:
             x = jax.nn.relu(conv(x))
         return self.convs[-1](x)

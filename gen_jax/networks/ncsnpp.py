@@ -1,8 +1,8 @@
 """The NCSN++ U-Net.
 
 Song et al. 2021, arXiv 2011.13456: BigGAN's residual blocks, antialiased resampling, the image met again at every
-resolution. Where it is used: with times and labels alone, :mod:`gen_jax.nn.song`; with a style vector in every
-normalisation, :mod:`gen_jax.nn.ddgan`.
+resolution. Where it is used: with times and labels alone, :mod:`gen_jax.networks.ddpmpp`; with a style vector in every
+normalisation, :mod:`gen_jax.networks.ddgan`.
 
     order      of :mod:`gen_jax.nn.ladder`, with blocks between levels too
     block      of :mod:`gen_jax.nn.residual`, with gain 1 / sqrt 2 and a convolution in every shortcut that resamples
@@ -23,7 +23,8 @@ from flax import nnx
 
 from gen_jax.nn.attention import Attention
 from gen_jax.nn.conv import Conv
-from gen_jax.nn.ladder import Ascent, Condition, Descent, Keys, sides, where_halved
+from gen_jax.nn.fit import Size
+from gen_jax.nn.ladder import Ascent, Condition, Descent, Keys, sizes, where_halved
 from gen_jax.nn.layers import WEIGHTS, ZERO, GroupNorm
 from gen_jax.nn.resample import FIR, Resampler, blur
 from gen_jax.nn.residual import Attended, Resample, ResidualBlock
@@ -66,7 +67,7 @@ class FromLast(nnx.Module):
         self.conv = Conv(widths[-1], outputs, kernel_init=ZERO, rngs=rngs)
 
     def __call__(self, ends: Sequence[jax.Array]) -> jax.Array:
-        """From what every level ended with, the smallest first: ``[B, side, side, outputs]``."""
+        """From what every level ended with, the smallest first: ``[B, H, W, outputs]``."""
         return self.conv(jax.nn.silu(self.norm(ends[-1])))
 
 
@@ -87,10 +88,10 @@ class FromLevels(nnx.Module):
 
 
 class NCSNpp(nnx.Module):
-    """``x [B, side, side, channels]`` and a condition of its blocks to ``[B, side, side, outputs]``.
+    """``x [B, H, W, channels]`` and a condition of its blocks to ``[B, H, W, outputs]``.
 
     Args:
-      side: of the images.
+      size: height and width of the images.
       channels: of the images.
       base: width of the first level.
       multipliers: of ``base``, one per level.
@@ -105,7 +106,7 @@ class NCSNpp(nnx.Module):
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         base: int,
@@ -119,7 +120,7 @@ class NCSNpp(nnx.Module):
         outputs: int | None = None,
         rngs: nnx.Rngs,
     ):
-        grids, widths = sides(side, len(multipliers)), [base * m for m in multipliers]
+        grids, widths = sizes(size, len(multipliers)), [base * m for m in multipliers]
         downs, ups = where_halved(resampler.down, grids), where_halved(resampler.up, grids)
 
         def attended(inputs: int, outputs: int, at: bool) -> Attended:

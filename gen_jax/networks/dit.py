@@ -27,6 +27,7 @@ from flax import nnx
 
 from gen_jax.nn.attention import attend
 from gen_jax.nn.embed import cosines_first
+from gen_jax.nn.fit import Size
 from gen_jax.nn.layers import ZERO
 from gen_jax.nn.resample import depth_to_space, space_to_depth
 
@@ -35,10 +36,10 @@ NARROW = nnx.initializers.normal(0.02)
 
 
 class DiT(nnx.Module):
-    """``x [B, side, side, channels], t [B], label [B] -> [B, side, side, outputs]``.
+    """``x [B, H, W, channels], t [B], label [B] -> [B, H, W, outputs]``.
 
     Args:
-      side: of the images.
+      size: height and width of the images.
       channels: of the images.
       patch: side of the blocks of pixels that are one token.
       width: of a token; divisible by 4 and by ``heads``.
@@ -51,7 +52,7 @@ class DiT(nnx.Module):
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         patch: int,
@@ -63,11 +64,13 @@ class DiT(nnx.Module):
         features: int = 256,
         rngs: nnx.Rngs,
     ):
-        if side % patch:
-            raise ValueError(f"expected a patch that divides the side {side}, got {patch}; try 1, 2 or 4")
+        height, across = size
+        if height % patch or across % patch:
+            raise ValueError(f"expected a patch that divides {height} and {across}, got {patch}; try 1, 2 or 4")
         if width % heads or width % 4:
             raise ValueError(f"expected a width divisible by 4 and by its {heads} heads, got {width}; change either")
-        self.patch, self.grid, self.classes, self.features = patch, side // patch, classes, features
+        self.patch, self.grid = patch, (height // patch, across // patch)
+        self.classes, self.features = classes, features
         self.stem = nnx.Linear(channels * patch**2, width, kernel_init=GLOROT, rngs=rngs)
         self.first = nnx.Linear(features, width, kernel_init=NARROW, rngs=rngs)
         self.second = nnx.Linear(width, width, kernel_init=NARROW, rngs=rngs)
@@ -88,13 +91,13 @@ class DiT(nnx.Module):
         """See the class; ``t`` counts steps, 0 .. 1000."""
         condition = jax.nn.silu(self._condition(t, label).astype(x.dtype))
         patches = space_to_depth(x, self.patch)
-        h = self.stem(patches.reshape(x.shape[0], self.grid**2, -1))
+        h = self.stem(patches.reshape(x.shape[0], self.grid[0] * self.grid[1], -1))
         h = h + jnp.asarray(places(self.grid, h.shape[-1]), h.dtype)
         for block in self.blocks:
             h = block(h, condition)
         b, a = self.last(condition)
         h = self.output(modulated(h, a, b))
-        return depth_to_space(h.reshape(x.shape[0], self.grid, self.grid, -1), self.patch)
+        return depth_to_space(h.reshape(x.shape[0], *self.grid, -1), self.patch)
 
     def _condition(self, t: jax.Array, label: jax.Array | None) -> jax.Array:
         h = cosines_first(t, self.features).astype(self.first.kernel.dtype)
@@ -145,9 +148,9 @@ def modulated(h: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
     return (wide * (1 + scale) + shift).astype(h.dtype)
 
 
-def places(grid: int, width: int) -> np.ndarray:
-    """(4) of ``grid^2`` tokens, row by row, float64 ``[grid^2, width]``; ``width`` divisible by 4."""
+def places(grid: Size, width: int) -> np.ndarray:
+    """(4) of ``grid`` rows and columns of tokens, row by row, float64 ``[tokens, width]``; ``width`` divisible by 4."""
     frequency = np.exp(-math.log(1e4) * np.arange(width // 4) / (width // 4))
-    y, x = np.divmod(np.arange(grid**2), grid)
+    y, x = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
     angles = [along[:, None] * frequency for along in (x, y)]
     return np.concatenate([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=-1)

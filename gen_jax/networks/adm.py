@@ -31,7 +31,8 @@ from flax import nnx
 from gen_jax.nn.attention import Attention, attend
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.embed import cosines_first, rows
-from gen_jax.nn.ladder import Ascent, Condition, Descent, Keys, sides, where_halved
+from gen_jax.nn.fit import Size
+from gen_jax.nn.ladder import Ascent, Condition, Descent, Keys, sizes, where_halved
 from gen_jax.nn.layers import BY_INPUTS, ZERO, GroupNorm, ModulatedGroupNorm
 from gen_jax.nn.resample import BOX
 from gen_jax.nn.residual import Attended, Bare, Resample, ResidualBlock
@@ -54,15 +55,15 @@ def by_convolution(block: Block, width: int, resample: Resample | None, *, rngs:
 
 
 class ADM(nnx.Module):
-    """``x [B, side, side, channels], t [B], label [B] -> [B, side, side, outputs]``.
+    """``x [B, H, W, channels], t [B], label [B] -> [B, H, W, outputs]``.
 
     Args:
-      side: of the images.
+      size: height and width of the images.
       channels: of the images.
       base: width that ``multipliers`` multiply; the condition (2) is four times as wide.
       multipliers: of ``base``, one per level.
       blocks: residual blocks per level on the way down.
-      attention: sides of the levels that have attention after every block; the middle always has it.
+      attention: smaller sides of the levels that have attention after every block; the middle always has it.
       heads: of attention; 0 for one per ``head_width`` channels.
       head_width: channels of a head, where ``heads`` is 0.
       between: what leads from level to level, :func:`by_block` or :func:`by_convolution`.
@@ -73,7 +74,7 @@ class ADM(nnx.Module):
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         base: int,
@@ -88,7 +89,7 @@ class ADM(nnx.Module):
         classes: int = 0,
         rngs: nnx.Rngs,
     ):
-        grids, widths = sides(side, len(multipliers)), [int(base * m) for m in multipliers]
+        grids, widths = sizes(size, len(multipliers)), [int(base * m) for m in multipliers]
         ups = where_halved(BOX.up, grids)
         parts = _Parts(4 * base, heads, head_width, dropout, rngs)
         self.condition = StepCondition(base, 4 * base, classes=classes, rngs=rngs)
@@ -98,7 +99,9 @@ class ADM(nnx.Module):
             widths[0],
             widths,
             blocks,
-            block=lambda inputs, outputs, level, following: parts.attended(inputs, outputs, grids[level] in attention),
+            block=lambda inputs, outputs, level, following: parts.attended(
+                inputs, outputs, min(grids[level]) in attention
+            ),
             grow=lambda width, level: between(parts.block, width, ups[level - 1], rngs=rngs),
         )
         self.norm = GroupNorm(widths[0], epsilon=EPSILON, rngs=rngs)
@@ -122,12 +125,12 @@ class ADM(nnx.Module):
 
 
 class NoisyClassifier(nnx.Module):
-    """Logits ``[B, classes]`` of noisy images ``x [B, side, side, channels], t [B]``, by the way down of :class:`ADM`.
+    """Logits ``[B, classes]`` of noisy images ``x [B, H, W, channels], t [B]``, by the way down of :class:`ADM`.
 
     The paper's at 256 pixels has 54,096,360 parameters: base 128, multipliers 1 1 2 2 4 4, attention at 32 16 8.
 
     Args:
-      side: of the images.
+      size: height and width of the images.
       channels: of the images.
       classes: logits.
       base: as in :class:`ADM`; 128 in the paper.
@@ -140,7 +143,7 @@ class NoisyClassifier(nnx.Module):
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         classes: int,
@@ -152,7 +155,7 @@ class NoisyClassifier(nnx.Module):
         dropout: float = 0.0,
         rngs: nnx.Rngs,
     ):
-        grids, widths = sides(side, len(multipliers)), [int(base * m) for m in multipliers]
+        grids, widths = sizes(size, len(multipliers)), [int(base * m) for m in multipliers]
         parts = _Parts(4 * base, 0, head_width, dropout, rngs)
         self.condition = StepCondition(base, 4 * base, rngs=rngs)
         self.stem = Conv(channels, widths[0], kernel_init=BY_INPUTS, rngs=rngs)
@@ -168,15 +171,15 @@ class NoisyClassifier(nnx.Module):
 
 
 class AttentionPool(nnx.Module):
-    """What attention tells the mean of all pixels: ``[B, side, side, width] -> [B, outputs]``.
+    """What attention tells the mean of all pixels: ``[B, H, W, width] -> [B, outputs]``.
 
     Radford et al. 2021, arXiv 2103.00020: the mean and the pixels, each with a learned vector for its position, attend
     to each other, and what the mean becomes is mapped to the output.
     """
 
-    def __init__(self, side: int, width: int, outputs: int, *, heads: int, rngs: nnx.Rngs):
+    def __init__(self, size: Size, width: int, outputs: int, *, heads: int, rngs: nnx.Rngs):
         self.heads = heads
-        self.position = nnx.Param(jax.random.normal(rngs.params(), (side**2 + 1, width)) / width**0.5)
+        self.position = nnx.Param(jax.random.normal(rngs.params(), (size[0] * size[1] + 1, width)) / width**0.5)
         self.query, self.key, self.value = (
             nnx.Linear(width, width, kernel_init=BY_INPUTS, rngs=rngs) for _ in range(3)
         )
@@ -229,7 +232,7 @@ class _Parts:
 
     def descent(
         self,
-        grids: Sequence[int],
+        grids: Sequence[Size],
         widths: Sequence[int],
         blocks: int,
         attention: Sequence[int],
@@ -240,7 +243,7 @@ class _Parts:
             widths[0],
             widths,
             blocks,
-            block=lambda inputs, outputs, level: self.attended(inputs, outputs, grids[level] in attention),
+            block=lambda inputs, outputs, level: self.attended(inputs, outputs, min(grids[level]) in attention),
             shrink=lambda width, level: between(self.block, width, downs[level], rngs=self.rngs),
             middle=lambda width: [self.attended(width, width, at) for at in (True, False)],
         )

@@ -1,8 +1,8 @@
 """The networks of score SDEs, and of EDM on small images.
 
 Song et al. 2021, arXiv 2011.13456 (DDPM++ and NCSN++); Karras et al. 2022, arXiv 2206.00364 (appendix C: the same with
-other widths, told the class and how an image was augmented). The U-Net is :mod:`gen_jax.nn.ncsnpp`; what is here is the
-condition of its blocks,
+other widths, told the class and how an image was augmented). The U-Net is :mod:`gen_jax.networks.ncsnpp`; what is here
+is the condition of its blocks,
 
     h = features(t) + W sqrt(classes) onehot(label) + V augmentation                                           (1)
     condition = silu(W silu(W h))                                                                              (2)
@@ -14,7 +14,8 @@ condition of its blocks,
     EDM, 32 pixels: as DDPM++ and NCSN++ with multipliers 2 2 2, and 9 augmentations           4      55,733,891
 
 at 128 channels, attention at 16 pixels and, in the first two, 8 blocks for the deep ones. Dropout is 0.1 there and 0.13
-in EDM. The smallest one of the paper, "DDPM", is :class:`gen_jax.nn.unet.UNet` with ``attended_up=1``: 35,218,947.
+in EDM. The smallest one of the paper, "DDPM", is :class:`gen_jax.networks.unet.UNet` with ``attended_up=1``:
+35,218,947.
 """
 
 import math
@@ -23,28 +24,29 @@ from collections.abc import Callable, Sequence
 import jax
 from flax import nnx
 
+from gen_jax.networks.ncsnpp import FromLast, FromLevels, InputResidual, InputSkip, NCSNpp, half_block
 from gen_jax.nn.embed import RandomSinusoids, Sinusoids
-from gen_jax.nn.ladder import Condition, Keys, sides
+from gen_jax.nn.fit import Size
+from gen_jax.nn.ladder import Condition, Keys, sizes
 from gen_jax.nn.layers import WEIGHTS, GroupNorm
-from gen_jax.nn.ncsnpp import FromLast, FromLevels, InputResidual, InputSkip, NCSNpp, half_block
 from gen_jax.nn.resample import BOX, Resampler
 from gen_jax.nn.residual import Resample, ResidualBlock
 
 
 class SongUNet(nnx.Module):
-    """``x [B, side, side, channels], t [B], label [B], augmentation [B, k] -> [B, side, side, outputs]``.
+    """``x [B, H, W, channels], t [B], label [B], augmentation [B, k] -> [B, H, W, outputs]``.
 
     Args:
-      side: of the images.
+      size: height and width of the images.
       channels: of the images.
       base: width that ``multipliers`` multiply; the condition (2) is four times as wide.
       multipliers: of ``base``, one per level.
       blocks: residual blocks per level on the way down.
-      attention: sides of the levels with attention.
+      attention: smaller sides of the levels with attention.
       features: of the time, :class:`~gen_jax.nn.embed.Sinusoids` or :class:`~gen_jax.nn.embed.RandomSinusoids`.
       resampler: ``BOX`` or ``FIR`` of :mod:`gen_jax.nn.resample`.
-      feed: how levels meet the image again, of :mod:`gen_jax.nn.ncsnpp`; None for not at all.
-      head: what comes out, of :mod:`gen_jax.nn.ncsnpp`.
+      feed: how levels meet the image again, of :mod:`gen_jax.networks.ncsnpp`; None for not at all.
+      head: what comes out, of :mod:`gen_jax.networks.ncsnpp`.
       outputs: channels that come out; None for as many as go in.
       dropout: share of activations dropped in every block while training.
       classes: 0 for a network without labels; otherwise label ``classes`` is no label.
@@ -53,7 +55,7 @@ class SongUNet(nnx.Module):
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         base: int,
@@ -76,12 +78,12 @@ class SongUNet(nnx.Module):
 
         self.condition = NoiseCondition(features(base, rngs=rngs), 4 * base, classes, augmentations, rngs=rngs)
         self.net = NCSNpp(
-            side,
+            size,
             channels,
             base=base,
             multipliers=multipliers,
             blocks=blocks,
-            attention=[level for level, grid in enumerate(sides(side, len(multipliers))) if grid in attention],
+            attention=[level for level, grid in enumerate(sizes(size, len(multipliers))) if min(grid) in attention],
             block=block,
             resampler=resampler,
             feed=feed,

@@ -1,7 +1,7 @@
 """Deep convolutional generator and critic: strided convolutions, batch normalisation, dense only at the ends.
 
 Radford, Metz and Chintala 2015, arXiv 1511.06434, in the widespread form with 4x4 kernels, which tile a
-stride of two evenly and so leave no checkerboard. A side is halved twice, and again while it is even and at
+stride of two evenly and so leave no checkerboard. Sides are halved twice, and again while both are even and at
 least 8:
 
     side    64 -> 4   32 -> 4   28 -> 7   16 -> 4   12 -> 3   8 -> 2
@@ -19,26 +19,29 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.fit import Size
+from gen_jax.nn.ladder import is_halved
+
+MULTIPLE = 4
+"""What sides are divisible by."""
 
 _WEIGHTS = nnx.initializers.normal(0.02)
 _LEAK = 0.2
 
 
-def plan(side: int) -> tuple[int, int]:
-    """The smallest side of (1), and how often ``side`` is halved to reach it."""
-    if side < 4 or side % 4:
-        raise ValueError(f"expected a side divisible by 4, got {side}; crop or pad the images")
-    start, halvings = side // 4, 2
-    while start % 2 == 0 and start >= 8:
-        start, halvings = start // 2, halvings + 1
-    return start, halvings
+def plan(size: Size) -> tuple[Size, int]:
+    """The smallest height and width of (1), and how often those of ``size`` are halved to reach them."""
+    height, width, halvings = size[0] // 4, size[1] // 4, 2
+    while is_halved((height, width)):
+        height, width, halvings = height // 2, width // 2, halvings + 1
+    return (height, width), halvings
 
 
 class Generator(nnx.Module):
-    """Latents ``z [B, latent]``, with classes and ``label [B]``, to images ``[B, side, side, channels]``.
+    """Latents ``z [B, latent]``, with classes and ``label [B]``, to images ``[B, H, W, channels]``.
 
     Args:
-      side: of the images, divisible by 4.
+      size: height and width of the images, each divisible by 4.
       channels: of the images.
       latent: width of ``z``.
       base: width of the last hidden layer; each one before it is twice as wide.
@@ -48,7 +51,7 @@ class Generator(nnx.Module):
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         latent: int,
@@ -57,11 +60,11 @@ class Generator(nnx.Module):
         label_width: int = 32,
         rngs: nnx.Rngs,
     ):
-        self.start, doublings = plan(side)
+        self.start, doublings = plan(size)
         self.embedding = _embedding(classes, label_width, rngs)
         widths = [base * 2**i for i in reversed(range(doublings))]
         # What a transposed convolution of a 1x1 input is: one matrix product.
-        self.project = _head(latent + (label_width if classes else 0), self.start**2 * widths[0], rngs)
+        self.project = _head(latent + (label_width if classes else 0), self.start[0] * self.start[1] * widths[0], rngs)
         self.norms = nnx.List(_BatchNorm(width, rngs=rngs) for width in widths)
         self.convolutions = nnx.List(
             ConvTranspose(a, b, use_bias=False, kernel_init=_WEIGHTS, rngs=rngs)
@@ -79,7 +82,7 @@ class Generator(nnx.Module):
         """Images in (-1, 1); ``train`` normalises by the batch, otherwise by running statistics."""
         if self.embedding is not None and label is not None:
             z = jnp.concatenate([z, self.embedding(label).astype(z.dtype)], axis=-1)
-        h = self.project(z).reshape(z.shape[0], self.start, self.start, -1)
+        h = self.project(z).reshape(z.shape[0], *self.start, -1)
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             h = convolution(jax.nn.relu(norm(h, train=train)))
         return jnp.tanh(h)
@@ -91,17 +94,17 @@ class Critic(nnx.Module):
     With classes, a learned plane per class is appended to the image as one more channel.
     """
 
-    def __init__(self, side: int, channels: int, *, base: int, classes: int = 0, rngs: nnx.Rngs):
-        end, halvings = plan(side)
-        self.side = side
-        self.embedding = _embedding(classes, side * side, rngs)
+    def __init__(self, size: Size, channels: int, *, base: int, classes: int = 0, rngs: nnx.Rngs):
+        end, halvings = plan(size)
+        self.size = size
+        self.embedding = _embedding(classes, size[0] * size[1], rngs)
         widths = [channels + (classes > 0), *(base * 2**i for i in range(halvings))]
         self.convolutions = nnx.List(
             Conv(a, b, 4, stride=2, padding=1, use_bias=False, kernel_init=_WEIGHTS, rngs=rngs)
             for a, b in itertools.pairwise(widths)
         )
         self.norms = nnx.List(_BatchNorm(width, rngs=rngs) for width in widths[2:])
-        self.head = _head(end**2 * widths[-1], 1, rngs)
+        self.head = _head(end[0] * end[1] * widths[-1], 1, rngs)
 
     def __call__(
         self,
@@ -111,9 +114,9 @@ class Critic(nnx.Module):
         key: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """``x [B, side, side, channels]`` to logits ``[B]``."""
+        """``x [B, H, W, channels]`` to logits ``[B]``."""
         if self.embedding is not None and label is not None:
-            plane = self.embedding(label).reshape(-1, self.side, self.side, 1)
+            plane = self.embedding(label).reshape(-1, *self.size, 1)
             x = jnp.concatenate([x, plane.astype(x.dtype)], axis=-1)
         h = jax.nn.leaky_relu(self.convolutions[0](x), _LEAK)  # no normalisation at the input, as in the paper
         for norm, convolution in zip(self.norms, self.convolutions[1:], strict=True):

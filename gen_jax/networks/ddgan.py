@@ -2,7 +2,7 @@
 
 Xiao, Kreis and Vahdat 2022, arXiv 2112.07804. Both take the time as an integer 0 .. T-1 per image.
 
-    generator  G(x_{t+1}, t, z): a U-Net (:mod:`gen_jax.nn.ncsnpp`) styled by an MLP of z / rms(z)           (1)
+    generator  G(x_{t+1}, t, z): a U-Net (:mod:`gen_jax.networks.ncsnpp`) styled by an MLP of z / rms(z)           (1)
     critic     D(x_t, x_{t+1}, t): residual blocks of  a(x) -> conv + W time -> a -> down -> conv,  a = leaky ReLU  (2)
 
 The critic ends in a plane that holds how much the activations vary between images of a group of four (Karras et al.
@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from gen_jax.networks.ncsnpp import NCSNpp, half_block
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.embed import TimeEmbedding, sinusoidal
-from gen_jax.nn.ladder import Condition, Keys, is_halved, sides
+from gen_jax.nn.fit import Size
+from gen_jax.nn.ladder import Condition, Keys, is_halved, sizes
 from gen_jax.nn.layers import WEIGHTS, ZERO, AdaptiveGroupNorm
-from gen_jax.nn.ncsnpp import NCSNpp, half_block
 from gen_jax.nn.resample import depth_to_space, downsample, space_to_depth
 from gen_jax.nn.residual import Resample, ResidualBlock
 
@@ -30,10 +31,10 @@ _SCALED = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 class Generator(nnx.Module):
-    """(1): ``x [B, side, side, channels], time [B], z [B, latent]`` to images in (-1, 1).
+    """(1): ``x [B, H, W, channels], time [B], z [B, latent]`` to images in (-1, 1).
 
     Args:
-      side: of the images.
+      size: height and width of the images.
       channels: of the images.
       base: width of the U-Net's first level.
       multipliers: of ``base``, one per level.
@@ -48,7 +49,7 @@ class Generator(nnx.Module):
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         base: int,
@@ -74,7 +75,7 @@ class Generator(nnx.Module):
         self.embedding = _embedding(classes, style_width, rngs)
         self.time = TimeEmbedding(base, 4 * base, rngs=rngs)
         self.net = NCSNpp(
-            side // patch,
+            (size[0] // patch, size[1] // patch),
             channels * patch**2,
             base=base,
             multipliers=multipliers,
@@ -118,20 +119,20 @@ class Mapping(nnx.Module):
 
 
 class Critic(nnx.Module):
-    """(2): ``x_t, x_{t+1} [B, side, side, channels], time [B]`` to logits ``[B]``.
+    """(2): ``x_t, x_{t+1} [B, H, W, channels], time [B]`` to logits ``[B]``.
 
     Args:
-      side: of the images.
+      size: height and width of the images.
       channels: of the images.
       base: channels per unit of ``multipliers``.
-      multipliers: of ``base``, one per block; every block but the first halves the side where it can be halved.
+      multipliers: of ``base``, one per block; every block but the first halves the sides where they can be halved.
       time_width: width of the time's embedding.
       classes: 0 for a critic without labels; otherwise a label adds its embedding to the time's.
     """
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         base: int,
@@ -142,7 +143,7 @@ class Critic(nnx.Module):
     ):
         self.time_width = time_width
         widths = [base * m for m in multipliers]
-        levels = sides(side, len(widths))
+        levels = sizes(size, len(widths))
         self.embedding = _embedding(classes, time_width, rngs)
         self.time_in = nnx.Linear(time_width, time_width, kernel_init=WEIGHTS, rngs=rngs)
         self.time_out = nnx.Linear(time_width, time_width, kernel_init=WEIGHTS, rngs=rngs)
@@ -195,14 +196,14 @@ class CriticBlock(nnx.Module):
 class StridedCritic(nnx.Module):
     """A critic of plain convolutions ``a(conv(x) + W time)``, and one linear map of all that is left.
 
-    Called as :class:`Critic`. It halves the side with 4x4 convolutions as long as it can be halved and goes on with
+    Called as :class:`Critic`. It halves the sides with 4x4 convolutions as long as they can be halved and goes on with
     3x3. Against one fixed generator of 28x28 images it told 70 % of x_0 apart after 250 batches, where residual blocks
     at 14x14 told 58 %, in a third of their time.
     """
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         base: int,
@@ -213,7 +214,7 @@ class StridedCritic(nnx.Module):
     ):
         self.time_width = time_width
         widths = [base * m for m in multipliers]
-        levels = sides(side, len(widths) + 1)
+        levels = sizes(size, len(widths) + 1)
         self.embedding = _embedding(classes, time_width, rngs)
         self.time = nnx.Linear(time_width, time_width, kernel_init=WEIGHTS, rngs=rngs)
         self.times = nnx.List(nnx.Linear(time_width, w, kernel_init=WEIGHTS, rngs=rngs) for w in widths)
@@ -221,7 +222,7 @@ class StridedCritic(nnx.Module):
             Conv(a, b, 4 if halved else 3, stride=2 if halved else 1, padding=1, kernel_init=_SCALED, rngs=rngs)
             for a, b, halved in zip([2 * channels, *widths], widths, map(is_halved, levels), strict=False)
         )
-        self.head = nnx.Linear(widths[-1] * levels[-1] ** 2, 1, kernel_init=_SCALED, rngs=rngs)
+        self.head = nnx.Linear(widths[-1] * levels[-1][0] * levels[-1][1], 1, kernel_init=_SCALED, rngs=rngs)
 
     def __call__(
         self,

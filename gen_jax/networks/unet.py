@@ -21,22 +21,23 @@ from flax import nnx
 from gen_jax.nn.attention import Attention
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.embed import TimeEmbedding
-from gen_jax.nn.ladder import Ascent, Condition, Descent, Keys, sides, where_halved
+from gen_jax.nn.fit import Size
+from gen_jax.nn.ladder import Ascent, Condition, Descent, Keys, sizes, where_halved
 from gen_jax.nn.layers import WEIGHTS, ZERO, GroupNorm
 from gen_jax.nn.resample import depth_to_space, repeat_pixels, space_to_depth
 from gen_jax.nn.residual import Attended, Bare, ResidualBlock
 
 
 class UNet(nnx.Module):
-    """``x [B, side, side, channels], t [B], label [B] -> [B, side, side, channels]``.
+    """``x [B, H, W, channels], t [B], label [B] -> [B, H, W, channels]``.
 
     Args:
-      side: of the images.
+      size: height and width of the images.
       channels: of the images.
       base: width of the first level; the embedding (2) is four times as wide.
       multipliers: of ``base``, one per level.
       blocks: residual blocks per level on the way down.
-      attention: sides of the levels that have attention after every block; the middle always has it.
+      attention: smaller sides, in patches, of the levels with attention after every block; the middle always has it.
       attended_up: how many blocks of such a level have it on the way up, counted from the last; None for all.
       dropout: share of activations dropped in every block while training.
       patch: side of the blocks of pixels that are taken as channels.
@@ -46,7 +47,7 @@ class UNet(nnx.Module):
 
     def __init__(
         self,
-        side: int,
+        size: Size,
         channels: int,
         *,
         base: int,
@@ -60,7 +61,8 @@ class UNet(nnx.Module):
         outputs: int | None = None,
         rngs: nnx.Rngs,
     ):
-        grids, widths = sides(side // patch, len(multipliers)), [base * m for m in multipliers]
+        grids = sizes((size[0] // patch, size[1] // patch), len(multipliers))
+        widths = [base * m for m in multipliers]
         twice = where_halved(partial(repeat_pixels, times=2), grids)
 
         def conv(width: int, stride: int = 1) -> Conv:
@@ -73,7 +75,7 @@ class UNet(nnx.Module):
             return Attended(plain, Attention(outputs, rngs=rngs) if attended else None)
 
         def up_block(inputs: int, outputs: int, level: int, following: int) -> Attended:
-            attended = grids[level] in attention and (attended_up is None or following < attended_up)
+            attended = min(grids[level]) in attention and (attended_up is None or following < attended_up)
             return block(inputs, outputs, attended)
 
         self.patch = patch
@@ -83,7 +85,7 @@ class UNet(nnx.Module):
             base,
             widths,
             blocks,
-            block=lambda inputs, outputs, level: block(inputs, outputs, grids[level] in attention),
+            block=lambda inputs, outputs, level: block(inputs, outputs, min(grids[level]) in attention),
             shrink=lambda width, level: Bare(conv(width, stride=2 if twice[level] else 1)),
             middle=lambda width: [block(width, width, attended) for attended in (True, False)],
         )
