@@ -12,52 +12,45 @@ network.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Any
 
-import gen_jax
-from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train
-from gen_jax import Adam, ConfigError, Training
+from experiments import launch as launching
+from experiments.launch import SMALL_TRAINING, Place, launch, train
+from gen_jax import Adam, ConfigError, From, Training
 from gen_jax.models import consistency
 from gen_jax.networks.denoisers import Denoiser
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(launching.Settings[launching.Model, launching.Optimizers]):
     """Settings of a consistency model."""
 
-    place: FlatPlace = Place(workdir="runs/consistency")
-    model: Annotated[consistency.ConsistencyConfig, Flat] = consistency.SMALL
-    training: Annotated[Training, Flat] = SMALL_TRAINING
-    optimizer: FlatAdam = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=1.0)
     teacher: str = ""
     """For distillation: directory of the trained EDM."""
 
-    @property
-    def optimizers(self) -> dict[str, Adam]:
-        """By player."""
-        return {"student": self.optimizer}
 
-
-def main(settings: Settings) -> None:
-    """Trains the student."""
+def main(settings: Settings[Any, Any]) -> None:
+    """Trains the student, who begins as its teacher where it has one."""
     if (settings.model.task == "distillation") != bool(settings.teacher):
         raise ConfigError("expected both of --task distillation and --teacher DIRECTORY, or neither")
-    train(settings, label="consistency", teacher=gen_jax.load(settings.teacher) if settings.teacher else None)
+    teacher = From(run=settings.teacher)
+    train(settings, title="consistency", begin={"student": teacher, "teacher": teacher} if settings.teacher else {})
 
+
+ADAM = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=1.0)
+DIGITS = consistency.ConsistencyConfig(net=Denoiser(blocks=1), last_intervals=160, doubling_every=2000)
 
 PRESETS = {
-    "small": Settings(),
-    "digits": Settings(
-        model=consistency.ConsistencyConfig(net=Denoiser(blocks=1), last_intervals=160, doubling_every=2000)
-    ),
+    "small": Settings(consistency.SMALL, ADAM, SMALL_TRAINING, Place(workdir="runs/consistency")),
+    "digits": Settings(DIGITS, ADAM, SMALL_TRAINING, Place(workdir="runs/consistency")),
     "cifar10": Settings(
-        place=Place(data="cifar10", workdir="runs/consistency_cifar10", flip=True),
-        model=consistency.REFERENCE,
-        training=Training(steps=400_000, batch_size=1024, checkpoint_every=5000, ema_half_life=10_000_000),
-        optimizer=Adam(learning_rate=1e-4),
+        consistency.REFERENCE,
+        Adam(learning_rate=1e-4),
+        Training(steps=400_000, batch_size=1024, checkpoint_every=5000, ema_half_life=10_000_000),
+        Place(data="cifar10", workdir="runs/consistency_cifar10", flip=True),
     ),
 }
 
 
 if __name__ == "__main__":
-    launch(main, PRESETS, name="consistency", doc=__doc__)
+    launch(PRESETS, name="consistency", doc=__doc__, main=main)

@@ -7,42 +7,29 @@ reference`` has the CIFAR-10 settings of Xiao et al. 2022 (arXiv:2112.07804): ba
 decay, on four V100 GPUs.
 """
 
-from dataclasses import dataclass
-from typing import Annotated
-
-from experiments.launch import Flat, FlatPlace, Place, launch, train_as
+from experiments.launch import Place, Settings, launch
 from gen_jax import Adam, Training
 from gen_jax.models import ddgan
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the denoising diffusion GAN."""
-
-    place: FlatPlace = Place(workdir="runs/ddgan")
-    model: Annotated[ddgan.DDGANConfig, Flat] = ddgan.SMALL
-    training: Annotated[Training, Flat] = Training(steps=10_000, batch_size=32, checkpoint_every=1000)
-    critic: Adam = Adam(learning_rate=1e-3, b1=0.5, b2=0.99)
-    generator: Adam = Adam(learning_rate=3e-4, b1=0.5, b2=0.99)
-
-    @property
-    def optimizers(self) -> dict[str, Adam]:
-        """By player."""
-        return {"critic": self.critic, "generator": self.generator}
-
+ADAM = {
+    "critic": Adam(learning_rate=1e-3, b1=0.5, b2=0.99),
+    "generator": Adam(learning_rate=3e-4, b1=0.5, b2=0.99),
+}
+TRAINING = Training(steps=10_000, batch_size=32, checkpoint_every=1000)
 
 PRESETS = {
-    "small": Settings(),
-    "digits": Settings(model=ddgan.DIGITS),
+    "small": Settings(ddgan.SMALL, ADAM, TRAINING, Place(workdir="runs/ddgan")),
+    "digits": Settings(ddgan.DIGITS, ADAM, TRAINING, Place(workdir="runs/ddgan")),
     "reference": Settings(
-        place=Place(workdir="runs/ddgan", flip=True),
-        model=ddgan.REFERENCE,
-        training=Training(steps=350_000, batch_size=256, checkpoint_every=5000, ema_half_life=1_800_000),
-        critic=Adam(learning_rate=1.25e-4, b1=0.5, b2=0.9, decay="cosine"),
-        generator=Adam(learning_rate=1.6e-4, b1=0.5, b2=0.9, decay="cosine"),
+        ddgan.REFERENCE,
+        {
+            "critic": Adam(learning_rate=1.25e-4, b1=0.5, b2=0.9, decay="cosine"),
+            "generator": Adam(learning_rate=1.6e-4, b1=0.5, b2=0.9, decay="cosine"),
+        },
+        Training(steps=350_000, batch_size=256, checkpoint_every=5000, ema_half_life=1_800_000),
+        Place(workdir="runs/ddgan", flip=True),
     ),
 }
 
-
 if __name__ == "__main__":
-    launch(train_as("ddgan"), PRESETS, name="ddgan", doc=__doc__)
+    launch(PRESETS, name="ddgan", doc=__doc__)

@@ -9,46 +9,22 @@ dropout 0.1, flips; FID 3.17 against the training set there. ``improved`` is tha
 (arXiv:2102.09672): 500,000 steps of 128 at 1e-4, FID 3.19 there in 4,000 steps with the learned variance.
 """
 
-from dataclasses import dataclass
-from typing import Annotated
-
-from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train_as
+from experiments.launch import Place, Settings, launch
 from gen_jax import Adam, Training
 from gen_jax.models import ddpm
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the DDPM."""
-
-    place: FlatPlace = Place(workdir="runs/ddpm")
-    model: Annotated[ddpm.DDPMConfig, Flat] = ddpm.SMALL
-    training: Annotated[Training, Flat] = SMALL_TRAINING
-    optimizer: FlatAdam = Adam(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0)
-
-    @property
-    def optimizers(self) -> dict[str, Adam]:
-        """By player."""
-        return {"denoiser": self.optimizer}
-
+ADAM = Adam(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0)
 
 PRESETS = {
-    "small": Settings(),
-    "digits": Settings(model=ddpm.DIGITS),
+    "small": Settings(ddpm.SMALL, ADAM, place=Place(workdir="runs/ddpm")),
+    "digits": Settings(ddpm.DIGITS, ADAM, place=Place(workdir="runs/ddpm")),
     "cifar10": Settings(
-        place=Place(data="cifar10", workdir="runs/ddpm_cifar10", flip=True),
-        model=ddpm.REFERENCE,
-        training=Training(steps=800_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
-        optimizer=Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0),
-    ),
-    "improved": Settings(
-        place=Place(data="cifar10", workdir="runs/improved_ddpm"),
-        model=ddpm.IMPROVED,
-        training=Training(steps=500_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
-        optimizer=Adam(learning_rate=1e-4),
+        ddpm.REFERENCE,
+        Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0),
+        Training(steps=800_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
+        Place(data="cifar10", workdir="runs/ddpm_cifar10", flip=True),
     ),
 }
 
-
 if __name__ == "__main__":
-    launch(train_as("ddpm"), PRESETS, name="ddpm", doc=__doc__)
+    launch(PRESETS, name="ddpm", doc=__doc__)

@@ -8,20 +8,19 @@ working directory, named after its steps: ``8_steps``, ``4_steps``, ... .
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated
 
 import gen_jax
-from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch, taught_configuration, train
-from gen_jax import Adam, ConfigError, Training
-from gen_jax.models import DDPMConfig, Distillation, DistillationConfig
+from experiments.launch import Flat, Place, launch, loaded, taught_configuration
+from gen_jax import Adam, ConfigError, From, Stage, Training
+from gen_jax.models import DDPMConfig, DistillationConfig
 
 
 @dataclass(frozen=True)
 class Settings:
     """Settings of one halving after the other."""
 
-    place: FlatPlace = Place(workdir="runs/distillation")
+    place: Annotated[Place, Flat] = Place(workdir="runs/distillation")
     teacher: str = "runs/ddpm"
     """Directory of the trained DDPM."""
     sampling_steps: int = 16
@@ -29,50 +28,33 @@ class Settings:
     last_steps: int = 1
     """Steps of the last student, a smaller power of two."""
     training: Annotated[Training, Flat] = Training(steps=1_000, batch_size=64, checkpoint_every=500, ema_ramp=0.2)
-    optimizer: FlatAdam = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=1.0)
-
-    @property
-    def model(self) -> DistillationConfig:
-        """The first teacher and its student."""
-        return DistillationConfig(
-            replace(taught_configuration(self.teacher, DDPMConfig), sampling_steps=self.sampling_steps)
-        )
-
-    @property
-    def optimizers(self) -> dict[str, Adam]:
-        """By player."""
-        return {"student": self.optimizer}
+    optimizer: Annotated[Adam, Flat] = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=1.0)
 
 
-@dataclass(frozen=True)
-class Halving:
-    """One student's settings, as an experiment of its own."""
-
-    place: Place
-    model: DistillationConfig
-    training: Training
-    optimizers: dict[str, Adam]
+def stages(settings: Settings) -> list[Stage]:
+    """One for each student; the first begins as the teacher's run, the others as the student before."""
+    steps, last = settings.sampling_steps, settings.last_steps
+    if not 1 <= last < steps or any(n & (n - 1) for n in (steps, last)):
+        raise ConfigError(f"expected powers of two, sampling_steps above last_steps, got {steps} and {last}")
+    ddpm, source = taught_configuration(settings.teacher, DDPMConfig), From(run=settings.teacher)
+    found = []
+    while steps > last:
+        student = DistillationConfig(replace(ddpm, sampling_steps=steps))
+        keeps = {"student": source, "teacher": source}
+        found.append(Stage(f"{steps // 2}_steps", student, settings.training, settings.optimizer, keeps))
+        steps, source = steps // 2, From("student")
+    return found
 
 
 def main(settings: Settings) -> None:
     """Trains one student after the other."""
-    steps, last = settings.sampling_steps, settings.last_steps
-    if not 1 <= last < steps or any(n & (n - 1) for n in (steps, last)):
-        raise ConfigError(f"expected powers of two, sampling_steps above last_steps, got {steps} and {last}")
-    configuration, teacher = settings.model, gen_jax.load(settings.teacher)
-    while steps > last:
-        place = replace(settings.place, workdir=str(Path(settings.place.workdir) / f"{steps // 2}_steps"))
-        halving = Halving(place, configuration, settings.training, settings.optimizers)
-        student = train(halving, label=f"{steps} to {steps // 2} steps", teacher=teacher)
-        assert isinstance(student.model, Distillation)
-        params, buffers = student.model.learned(student.params, student.buffers)
-        teacher = replace(student, params=params, buffers=buffers)
-        steps //= 2
-        configuration = DistillationConfig(replace(configuration.teacher, sampling_steps=steps))
+    place = settings.place
+    options = {"flip": place.flip, "crop": place.crop, "title": "distillation"}
+    gen_jax.fit_stages(stages(settings), loaded(place), directory=place.workdir, **options)
 
 
 PRESETS = {"small": Settings()}
 
 
 if __name__ == "__main__":
-    launch(main, PRESETS, name="distillation", doc=__doc__)
+    launch(PRESETS, name="distillation", doc=__doc__, main=main)

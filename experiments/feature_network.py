@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch
+from experiments.launch import Flat, Place, launch
 from gen_jax import Adam, Training, data
 from gen_jax.evaluate import FeatureNetwork, read_feature_network, save_feature_network
 from gen_jax.networks.classifier import Classifier
@@ -31,9 +31,9 @@ from gen_jax.train import loop
 class Settings:
     """Settings of a feature network."""
 
-    place: FlatPlace = Place(workdir="runs/feature_network", crop=1)
+    place: Annotated[Place, Flat] = Place(workdir="runs/feature_network", crop=1)
     training: Annotated[Training, Flat] = Training(steps=1500, batch_size=64, checkpoint_every=500)
-    optimizer: FlatAdam = Adam(learning_rate=2e-3, decay="cosine", weight_decay=1e-3)
+    optimizer: Annotated[Adam, Flat] = Adam(learning_rate=2e-3, decay="cosine", weight_decay=1e-3)
     widths: tuple[int, ...] = (24, 48, 96)
     """Channels of the convolutions."""
     features: int = 64
@@ -112,7 +112,7 @@ def main(settings: Settings) -> None:
         {"classifier": settings.optimizer.build(training.steps)},
         prepare=functools.partial(data.prepare, flip=place.flip, crop=place.crop),
         directory=Path(place.workdir),
-        label="feature network",
+        title="feature network",
     )
     average = result.state.ema
     out = Path(settings.out or Path(place.workdir) / "feature_network.safetensors")
@@ -125,4 +125,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, PRESETS, name="feature_network", doc=__doc__)
+    launch(PRESETS, name="feature_network", doc=__doc__, main=main)

@@ -9,41 +9,25 @@ images) and 4.01 bits/dim. ``cifar10`` is the plain flow of Lipman et al. 2023 (
 settings: FID about 3.5 (TorchCFM).
 """
 
-from dataclasses import dataclass
-from typing import Annotated
-
-from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train_as
+from experiments.launch import Place, Settings, launch
 from gen_jax import Adam, Training
 from gen_jax.models import flow_matching
 from gen_jax.networks.denoisers import Denoiser
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a rectified flow."""
-
-    place: FlatPlace = Place(workdir="runs/flow_matching")
-    model: Annotated[flow_matching.FlowMatchingConfig, Flat] = flow_matching.SMALL
-    training: Annotated[Training, Flat] = SMALL_TRAINING
-    optimizer: FlatAdam = Adam(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0)
-
-    @property
-    def optimizers(self) -> dict[str, Adam]:
-        """By player."""
-        return {"denoiser": self.optimizer}
-
+ADAM = Adam(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0)
 
 PRESETS = {
-    "small": Settings(),
-    "digits": Settings(model=flow_matching.FlowMatchingConfig(net=Denoiser(blocks=1))),
+    "small": Settings(flow_matching.SMALL, ADAM, place=Place(workdir="runs/flow_matching")),
+    "digits": Settings(
+        flow_matching.FlowMatchingConfig(net=Denoiser(blocks=1)), ADAM, place=Place(workdir="runs/flow_matching")
+    ),
     "cifar10": Settings(
-        place=Place(data="cifar10", workdir="runs/flow_matching_cifar10", flip=True),
-        model=flow_matching.REFERENCE,
-        training=Training(steps=400_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
-        optimizer=Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0),
+        flow_matching.REFERENCE,
+        Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0),
+        Training(steps=400_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
+        Place(data="cifar10", workdir="runs/flow_matching_cifar10", flip=True),
     ),
 }
 
-
 if __name__ == "__main__":
-    launch(train_as("flow_matching"), PRESETS, name="flow_matching", doc=__doc__)
+    launch(PRESETS, name="flow_matching", doc=__doc__)

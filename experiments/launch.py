@@ -6,12 +6,13 @@ changes one field.
 """
 
 import functools
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import jax
 import tyro
@@ -22,8 +23,9 @@ from gen_jax.begin import Beginning
 from gen_jax.checks import Count, Number, plain
 from gen_jax.fitting import source_of
 from gen_jax.models import Configuration
-from gen_jax.run import Run
-from gen_jax.settings import ConfigError, configuration_from, read_settings
+from gen_jax.run import Run, newest_checkpoint
+from gen_jax.settings import ConfigError, configuration_from, read_settings, stage_names
+from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.optimizers import Adam, RMSProp
 
 Flat = tyro.conf.arg(name="")  # a nested dataclass whose flags carry no prefix
@@ -136,7 +138,7 @@ def trained(
     begin: Mapping[str, Beginning] = {},
     **options: Any,
 ) -> Run:
-    """The run of an experiment's settings on a source, in stages where it has them; with a budget of seconds, if any."""
+    """The run of an experiment's settings on a source, in stages where it has them; of so many seconds, if any."""
     if isinstance(settings, Staged):
         if begin:
             raise ConfigError(f"--begin is of runs of one stage, and this one has two; leave {', '.join(begin)} out")
@@ -164,6 +166,28 @@ def codec_then_prior(settings: Staged[Any, Any]) -> tuple[Stage, Stage]:
         Stage("codec", settings.model.codec, first, recipes["codec"], share=share),
         Stage("prior", settings.model, settings.training, prior, keeps={"codec": From()}, share=1 - share),
     )
+
+
+class Spent(NamedTuple):
+    """What a run took, in all its stages and attempts."""
+
+    train_seconds: float
+    compile_seconds: float
+    examples: int
+
+
+def spent(directory: Path) -> Spent:
+    """What the finished run in a directory took."""
+    places = [directory / name for name in stage_names(directory) or [""]]
+    newest = [newest_checkpoint(place) for place in places]
+    facts = [Checkpoints(path.parent).metadata(int(path.name)) for path in newest]
+    return Spent(*(sum(fact[name] for fact in facts) for name in ("seconds", "compile_seconds", "examples")))
+
+
+def curve(directory: Path) -> list[dict[str, float]]:
+    """The rows of ``metrics.jsonl``, of all stages in their order."""
+    files = [directory / name / "metrics.jsonl" for name in stage_names(directory) or [""]]
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def small_preset(experiment: ModuleType, side: int) -> Any:

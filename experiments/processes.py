@@ -8,7 +8,6 @@ Interrupted, the same command goes on with what is not done; a process is done w
 """
 
 import json
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,9 +18,8 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 
-import gen_jax
 from experiments import consistency, ddpm, edm, flow_matching, score_sde, vdm
-from experiments.launch import ENDLESS, launch, small_preset
+from experiments.launch import ENDLESS, launch, small_preset, trained
 from experiments.samplers import METRICS, SAMPLERS, continuous, draw
 from gen_jax import data, evaluate, ruler
 from gen_jax.models.diffusion import Sampler
@@ -150,26 +148,14 @@ def main(settings: Settings) -> None:
     print(table, end="")
 
 
-def trained(name: str, settings: Settings, source: data.Source, directory: Path) -> Run:
-    """The run of a process, trained for as long as the settings say, by this call or an earlier one."""
-    finished = directory / "finished"
-    if finished.exists():
-        return gen_jax.load(directory)
-    shutil.rmtree(directory, ignore_errors=True)  # of an attempt that was interrupted: its budget cannot be resumed
+def process_run(name: str, settings: Settings, source: data.Source, directory: Path) -> Run:
+    """The run of a process, trained for as long as the settings say, by this call and earlier ones."""
     process = PROCESSES[name]
     experiment = small_preset(process.experiment, source.shape[0])
-    configuration: Any = replace(experiment.model, **process.changes)  # type: ignore[type-var]
-    training = replace(experiment.training, steps=ENDLESS, seconds=settings.seconds_per_process, seed=settings.seed)
-    run = gen_jax.fit(
-        configuration,
-        source,
-        training=replace(training, batch_size=min(training.batch_size, source.size)),
-        optimizers=experiment.optimizers,
-        directory=directory,
-        label=name,
-    )
-    finished.touch()
-    return run
+    batch = min(experiment.training.batch_size, source.size)
+    training = replace(experiment.training, steps=ENDLESS, seed=settings.seed, batch_size=batch)
+    changed = replace(experiment, model=replace(experiment.model, **process.changes), training=training)
+    return trained(changed, source, directory=directory, title=name, seconds=settings.seconds_per_process)
 
 
 def drawing(run: Run, way: Way) -> Model:
@@ -185,7 +171,7 @@ def bits_per_dim(run: Run, settings: Settings, test: data.Source) -> dict[str, A
     """Mean and standard error over held-out images, and of which kind; nothing of a model without a likelihood."""
     if not settings.likelihood_images or not hasattr(run.model, "log_prob"):
         return {}
-    bits = ruler.bits_per_dim(run, test, settings.likelihood_images, seed=settings.seed)
+    bits = ruler.likelihood(run, test, settings.likelihood_images, seed=settings.seed)
     error = float(bits.std(ddof=1)) / len(bits) ** 0.5
     return {"bits_per_dim": float(bits.mean()), "bits_error": error, "likelihood": run.log_prob_kind}
 
@@ -238,7 +224,7 @@ def _rows(
         if part["settings"] != own:
             raise ConfigError(f"{done} was measured with {part['settings']}, this is {own}; choose another --workdir")
         return part["rows"]
-    run = trained(name, settings, train_set, directory / "runs" / _file(name))
+    run = process_run(name, settings, train_set, directory / "runs" / _file(name))
     shared = {"process": name, "steps": run.step, "generated": settings.generated, **bits_per_dim(run, settings, test)}
     rows: list[dict[str, Any]] = []
     for way in PROCESSES[name].ways:
@@ -266,4 +252,4 @@ def _file(name: str) -> str:
 PRESETS = {"small": Settings()}
 
 if __name__ == "__main__":
-    launch(main, PRESETS, name="processes", doc=__doc__)
+    launch(PRESETS, name="processes", doc=__doc__, main=main)

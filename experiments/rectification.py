@@ -13,9 +13,8 @@ ten minutes from 38.3 to 10.2 (1,000 images).
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-import gen_jax
-from experiments.launch import Flat, FlatAdam, FlatPlace, Place, launch, taught_configuration, train
-from gen_jax import Adam, Training
+from experiments.launch import Flat, Measuring, Place, launch, taught_configuration, train
+from gen_jax import Adam, From, Training
 from gen_jax.models import FlowMatchingConfig, RectificationConfig
 
 
@@ -23,7 +22,7 @@ from gen_jax.models import FlowMatchingConfig, RectificationConfig
 class Settings:
     """Settings of a rectification."""
 
-    place: FlatPlace = Place(workdir="runs/rectification")
+    place: Annotated[Place, Flat] = Place(workdir="runs/rectification")
     teacher: str = "runs/flow_matching"
     """Directory of the trained flow."""
     pair_steps: int = 10
@@ -31,7 +30,8 @@ class Settings:
     sampling_steps: int = 1
     """Steps of the student's sampler."""
     training: Annotated[Training, Flat] = Training(steps=2_000, batch_size=64, checkpoint_every=500, ema_ramp=0.2)
-    optimizer: FlatAdam = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=1.0)
+    optimizer: Annotated[Adam, Flat] = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=1.0)
+    measuring: Annotated[Measuring, Flat] = Measuring()
 
     @property
     def model(self) -> RectificationConfig:
@@ -39,19 +39,15 @@ class Settings:
         flow = taught_configuration(self.teacher, FlowMatchingConfig)
         return RectificationConfig(replace(flow, rule="midpoint", sampling_steps=self.pair_steps), self.sampling_steps)
 
-    @property
-    def optimizers(self) -> dict[str, Adam]:
-        """By player."""
-        return {"student": self.optimizer}
-
 
 def main(settings: Settings) -> None:
-    """Trains the student."""
-    train(settings, label="rectification", teacher=gen_jax.load(settings.teacher))
+    """Trains the student, who begins as the teacher."""
+    teacher = From(run=settings.teacher)
+    train(settings, title="rectification", begin={"student": teacher, "teacher": teacher})
 
 
 PRESETS = {"small": Settings()}
 
 
 if __name__ == "__main__":
-    launch(main, PRESETS, name="rectification", doc=__doc__)
+    launch(PRESETS, name="rectification", doc=__doc__, main=main)

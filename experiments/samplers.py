@@ -188,4 +188,4 @@ def write_picture(path: Path, report: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, PRESETS, name="samplers", doc=__doc__)
+    launch(PRESETS, name="samplers", doc=__doc__, main=main)

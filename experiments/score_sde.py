@@ -11,47 +11,30 @@ seconds a step on four V100 there, three to five days. There FID is 2.55 and 2.3
 3.16 bits/dim.
 """
 
-from dataclasses import dataclass
-from typing import Annotated
-
-from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train_as
+from experiments.launch import Place, Settings, launch
 from gen_jax import Adam, Training
 from gen_jax.models import score_sde
 from gen_jax.networks.denoisers import Denoiser
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a score-based model."""
-
-    place: FlatPlace = Place(workdir="runs/score_sde")
-    model: Annotated[score_sde.ScoreSDEConfig, Flat] = score_sde.SMALL
-    training: Annotated[Training, Flat] = SMALL_TRAINING
-    optimizer: FlatAdam = Adam(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0)
-
-    @property
-    def optimizers(self) -> dict[str, Adam]:
-        """By player."""
-        return {"denoiser": self.optimizer}
-
+ADAM = Adam(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0)
+REFERENCE_ADAM = Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0)
 
 PRESETS = {
-    "small": Settings(),
-    "digits": Settings(model=score_sde.ScoreSDEConfig(net=Denoiser(blocks=1))),
+    "small": Settings(score_sde.SMALL, ADAM, place=Place(workdir="runs/score_sde")),
+    "digits": Settings(score_sde.ScoreSDEConfig(net=Denoiser(blocks=1)), ADAM, place=Place(workdir="runs/score_sde")),
     "cifar10": Settings(
-        place=Place(data="cifar10", workdir="runs/score_sde_cifar10", flip=True),
-        model=score_sde.REFERENCE,
-        training=Training(steps=1_300_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
-        optimizer=Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0),
+        score_sde.REFERENCE,
+        REFERENCE_ADAM,
+        Training(steps=1_300_000, batch_size=128, checkpoint_every=5000, ema_half_life=890_000),
+        Place(data="cifar10", workdir="runs/score_sde_cifar10", flip=True),
     ),
     "cifar10_ve": Settings(
-        place=Place(data="cifar10", workdir="runs/score_sde_cifar10_ve", flip=True),
-        model=score_sde.EXPLODING,
-        training=Training(steps=1_300_000, batch_size=128, checkpoint_every=5000, ema_half_life=89_000),
-        optimizer=Adam(learning_rate=2e-4, warmup_steps=5000, clip_norm=1.0),
+        score_sde.EXPLODING,
+        REFERENCE_ADAM,
+        Training(steps=1_300_000, batch_size=128, checkpoint_every=5000, ema_half_life=89_000),
+        Place(data="cifar10", workdir="runs/score_sde_cifar10_ve", flip=True),
     ),
 }
 
-
 if __name__ == "__main__":
-    launch(train_as("score_sde"), PRESETS, name="score_sde", doc=__doc__)
+    launch(PRESETS, name="score_sde", doc=__doc__)

@@ -9,7 +9,6 @@ as are held out (at most ``--generated``). Written are ``trilemma.json``, ``repo
 """
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -23,17 +22,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import gen_jax
 from experiments import dcgan, ddgan, ddpm, gmm, vae, vqvae
-from experiments.launch import ENDLESS, launch, small_preset
+from experiments.launch import ENDLESS, Staged, curve, launch, small_preset, spent, trained
 from experiments.trilemma_report import write_html, write_picture
 from gen_jax import data, evaluate, ruler
 from gen_jax.evaluate.card import to_dict
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError
 from gen_jax.train.checkpoint import write_atomically
-
-CODEC_SHARE = 0.5  # of the time, for models whose codec is trained before its prior
 
 
 class Contestant(NamedTuple):
@@ -123,30 +119,16 @@ def main(settings: Settings) -> None:
     print(f"report: {directory / 'report.html'}")
 
 
-def train(
-    contestant: Contestant, source: data.Source, *, seconds: float, seed: int, directory: Path
-) -> tuple[Run, float, float]:
-    """A run of so many seconds, with the seconds that it trained and those that it compiled."""
+def train(contestant: Contestant, source: data.Source, *, seconds: float, seed: int, directory: Path) -> Run:
+    """A run of so many seconds of training; one that was interrupted goes on with the rest."""
     experiment = small_preset(contestant.experiment, source.shape[0])
-    training = replace(experiment.training, steps=ENDLESS, seconds=seconds, seed=seed, checkpoint_every=ENDLESS)
-    batch = min(training.batch_size, source.size)
-    training = replace(training, batch_size=batch, log_every=1 if not batch or batch == source.size else 20)
-    shared: dict[str, Any] = {"optimizers": experiment.optimizers, "label": contestant.name}
-    configuration: Any = experiment.model
-    if not hasattr(configuration, "codec_steps"):
-        run = gen_jax.fit(configuration, source, training=training, directory=directory, **shared)
-        return run, *_seconds(run)
-    first = replace(training, seconds=CODEC_SHARE * seconds)
-    codec = gen_jax.fit(replace(configuration, codec_steps=ENDLESS), source, training=first, **shared)
-    second = replace(training, seconds=(1 - CODEC_SHARE) * seconds)
-    assert codec.result is not None
-    configuration = replace(configuration, codec_steps=codec.step)
-    state = codec.result.state
-    run = gen_jax.fit(configuration, source, training=second, directory=directory, start=state, **shared)
-    assert run.result is not None
-    run.result.rows[:0] = codec.result.rows
-    totals = np.add(_seconds(codec), _seconds(run))
-    return run, float(totals[0]), float(totals[1])
+    batch = experiment.training.batch_size and min(experiment.training.batch_size, source.size)
+    training = replace(experiment.training, steps=ENDLESS, seed=seed, batch_size=batch, log_every=20 if batch else 1)
+    changes: dict[str, Any] = {"training": replace(training, checkpoint_every=200 if batch else 5)}
+    if isinstance(experiment, Staged):
+        changes["codec_steps"] = ENDLESS
+    settings = replace(experiment, **changes)
+    return trained(settings, source, directory=directory, title=contestant.name, seconds=seconds)
 
 
 def measure(run: Run, settings: Settings, bench: Bench) -> tuple[dict[str, Any], np.ndarray]:
@@ -206,23 +188,19 @@ def _result(
     if done.exists():
         return json.loads(done.read_text())
     folder = directory / "runs" / f"{contestant.name}-{seed}"
-    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was interrupted: its budget cannot be resumed
     console.print(f"{contestant.name}: seed {seed}, {settings.seconds_per_model:g} seconds", highlight=False)
-    run, trained, compiled = train(
-        contestant, bench.train, seconds=settings.seconds_per_model, seed=seed, directory=folder
-    )
-    assert run.result is not None
+    run = train(contestant, bench.train, seconds=settings.seconds_per_model, seed=seed, directory=folder)
     row, images = measure(run, settings, bench)
-    batch = run.settings["training"]["batch_size"] or bench.train.size
+    took = spent(folder)
     result = {
         "parameters": _parameters(run),
-        "images_seen": run.step * batch,
-        "train_seconds": trained,
-        "compile_seconds": compiled + row.pop("sampling_compile_seconds"),
+        "images_seen": took.examples,
+        "train_seconds": took.train_seconds,
+        "compile_seconds": took.compile_seconds + row.pop("sampling_compile_seconds"),
         **row,
         "sampler": _sampler(run),
         "settings": run.settings,
-        "curve": run.result.rows,
+        "curve": curve(folder),
     }
     done.parent.mkdir(exist_ok=True)
     np.save(_part(directory, contestant.name, seed, ".npy"), images)
@@ -240,11 +218,6 @@ def _part(directory: Path, name: str, seed: int, suffix: str) -> Path:
     return directory / "parts" / f"{name}-{seed}{suffix}"
 
 
-def _seconds(run: Run) -> tuple[float, float]:
-    assert run.result is not None
-    return run.result.train_seconds, run.result.compile_seconds
-
-
 def _parameters(run: Run) -> int:
     """Numbers that are learned: by gradient, or, in a model fitted by EM, carried in the buffers."""
     learned = sum(leaf.size for leaf in jax.tree.leaves(run.params))
@@ -260,7 +233,7 @@ def _bits_per_dim(run: Run, settings: Settings, bench: Bench) -> tuple[float | N
     kind = getattr(run.model, "log_prob_kind", None)
     if kind not in ("exact", "lower bound"):  # none, or of other data than 8-bit images
         return None, kind
-    return float(ruler.bits_per_dim(run, bench.test, settings.likelihood_images).mean()), kind
+    return float(ruler.likelihood(run, bench.test, settings.likelihood_images).mean()), kind
 
 
 def _report(
@@ -360,4 +333,4 @@ def _print_table(report: Mapping[str, Any]) -> None:
 PRESETS = {"small": Settings()}
 
 if __name__ == "__main__":
-    launch(main, PRESETS, name="trilemma", doc=__doc__)
+    launch(PRESETS, name="trilemma", doc=__doc__, main=main)

@@ -9,44 +9,23 @@ side: 10 million steps of batches of 128, AdamW at 2e-4, on TPU v3 there. Publis
 bits/dim.
 """
 
-from dataclasses import dataclass
-from typing import Annotated
-
-from experiments.launch import SMALL_TRAINING, Flat, FlatAdam, FlatPlace, Place, launch, train_as
+from experiments.launch import Place, Settings, launch
 from gen_jax import Adam, Training
 from gen_jax.models import vdm
 from gen_jax.networks.denoisers import Denoiser
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a variational diffusion model."""
-
-    place: FlatPlace = Place(workdir="runs/vdm")
-    model: Annotated[vdm.VDMConfig, Flat] = vdm.SMALL
-    training: Annotated[Training, Flat] = SMALL_TRAINING
-    optimizer: FlatAdam = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=300.0)
-    schedule_optimizer: Adam = Adam(learning_rate=1e-3)
-    """Of the schedule's interior, where it is learned."""
-
-    @property
-    def optimizers(self) -> dict[str, Adam]:
-        """By player."""
-        learned = self.model.schedule == "monotone"
-        return {"denoiser": self.optimizer, **({"schedule": self.schedule_optimizer} if learned else {})}
-
+ADAM = Adam(learning_rate=1e-3, warmup_steps=100, clip_norm=300.0)
 
 PRESETS = {
-    "small": Settings(),
-    "digits": Settings(model=vdm.VDMConfig(net=Denoiser(blocks=1))),
+    "small": Settings(vdm.SMALL, ADAM, place=Place(workdir="runs/vdm")),
+    "digits": Settings(vdm.VDMConfig(net=Denoiser(blocks=1)), ADAM, place=Place(workdir="runs/vdm")),
     "cifar10": Settings(
-        place=Place(data="cifar10", workdir="runs/vdm_cifar10", flip=True),
-        model=vdm.REFERENCE,
-        training=Training(steps=10_000_000, batch_size=128, checkpoint_every=10_000, ema_half_life=890_000),
-        optimizer=Adam(learning_rate=2e-4, b2=0.99, weight_decay=0.01),
+        vdm.REFERENCE,
+        Adam(learning_rate=2e-4, b2=0.99, weight_decay=0.01),
+        Training(steps=10_000_000, batch_size=128, checkpoint_every=10_000, ema_half_life=890_000),
+        Place(data="cifar10", workdir="runs/vdm_cifar10", flip=True),
     ),
 }
 
-
 if __name__ == "__main__":
-    launch(train_as("vdm"), PRESETS, name="vdm", doc=__doc__)
+    launch(PRESETS, name="vdm", doc=__doc__)

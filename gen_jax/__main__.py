@@ -1,55 +1,61 @@
-"""What can be done with any run: sample from it, measure it, ask what it is.
+"""What can be done with any run: sample from it, measure it, ask what it is; and what models there are.
 
 python -m gen_jax sample DIRECTORY --number 64 --out samples.png
 python -m gen_jax evaluate DIRECTORY
 python -m gen_jax info DIRECTORY [--json]
+python -m gen_jax models [WORD]
 """
 
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gen_jax import cli, data
+from gen_jax.checks import Count, Number, plain
 
-USAGE = "expected: python -m gen_jax sample|evaluate|info DIRECTORY [--help]"
+USAGE = "expected: python -m gen_jax sample|evaluate|info DIRECTORY [--help], or python -m gen_jax models [WORD]"
 
 
-@dataclass(frozen=True)
+@plain
 class Sample:
-    """Draws images from a run."""
+    """Draws samples from a run."""
 
-    number: int = 64
-    """How many images."""
+    number: Count = 64
+    """How many."""
     out: str = "samples.png"
-    """Where to: .png for one picture of all, .npy for uint8 [N, H, W, C], or FOLDER/ for one .png each."""
+    """Where to: .png for one picture of all, .npy for an array of them as they are stored, or, of images, FOLDER/ for one
+    .png each."""
     label: int = -1
-    """Class of all images, for a conditional model; -1 draws classes uniformly."""
-    seed: int = 0
-    """Seed of the draw; a larger draw from the same seed begins with the same images."""
+    """Class of all samples, for a conditional model; -1 draws classes with the frequencies of the training data."""
+    given: str = ""
+    """What else samples are told: an .npz file with an array [N, ...] of every field."""
+    seed: Number = 0
+    """Seed of the draw; a larger draw from the same seed begins with the same samples."""
     raw: bool = False
     """Use the last weights instead of their average."""
-    batch_size: int = 256
-    """Images at a time."""
+    batch_size: Count = 256
+    """Samples at a time."""
 
 
-@dataclass(frozen=True)
+@plain
 class Evaluate:
-    """Measures a run's samples against held-out images of its data; python -m gen_jax.evaluate measures anything."""
+    """Measures a run's samples against held-out examples of its data; python -m gen_jax.evaluate measures anything."""
 
-    number: int = 0
-    """Images to generate; 0 takes as many as the reference has, at most 10,000."""
+    number: Number = 0
+    """Samples to generate; 0 takes as many as the reference has, at most 10,000."""
     data: str = ""
     """Reference data set; empty: the one that the run was trained on."""
     split: str = "test"
     """Split of the reference."""
     metrics: str = ""
-    """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, separated by commas; empty: the first four."""
-    intervals: int = 0
+    """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, modes, separated by commas; empty: the first four."""
+    likelihood: Number = 0
+    """Held-out examples whose likelihood is averaged, where the model has one; 0 measures none."""
+    intervals: Number = 0
     """Half-samples that 95 % intervals are made from; 0 makes none."""
     seed: int = 0
     """Seed of the draw."""
@@ -59,7 +65,7 @@ class Evaluate:
     """Print the measurement and its protocol as JSON."""
 
 
-@dataclass(frozen=True)
+@plain
 class Info:
     """Says what a run is: model, data, step, parameters, and one hash over its whole saved state."""
 
@@ -69,6 +75,7 @@ class Info:
 
 def sample(directory: Path, settings: Sample) -> None:
     """Writes ``settings.out``."""
+    from gen_jax.fields import PIXELS
     from gen_jax.pictures import image_grid
     from gen_jax.run import load
     from gen_jax.settings import ConfigError
@@ -79,23 +86,26 @@ def sample(directory: Path, settings: Sample) -> None:
         raise ConfigError(f"--out should end in .png, .npy or, for a folder, in /, got {settings.out}")
     if folder and out.exists() and any(out.iterdir()):
         raise ConfigError(f"--out {settings.out} holds files already; give a new folder")
-    if settings.number < 1:
-        raise ConfigError(f"--number should be at least 1, got {settings.number}")
     run = load(directory, raw=settings.raw)
-    label = None if settings.label < 0 else settings.label
+    if folder and not (run.makes.kind is PIXELS and len(run.makes.shape) == 3):
+        raise ConfigError(f"--out {settings.out} is for images, one a file, and this run makes {run.model.makes}; use .npy")
+    given: dict[str, Any] = dict(data.files.open_npz(Path(settings.given))) if settings.given else {}
+    if settings.label >= 0:
+        given["label"] = settings.label
     try:
-        images = run.sample(settings.seed, settings.number, label=label, batch_size=settings.batch_size)
+        if out.suffix == ".png":
+            run.picture(settings.seed, settings.number, **given).save(out)
+        elif folder:
+            out.mkdir(parents=True, exist_ok=True)
+            drawn = run.draws(settings.seed, settings.number, batch_size=settings.batch_size, **given)
+            for index, image in enumerate(image for images in drawn for image in images):
+                image_grid(image[None], scale=1).save(out / f"{index:06d}.png")
+        else:
+            np.save(out, run.sample(settings.seed, settings.number, batch_size=settings.batch_size, **given))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if folder:
-        out.mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(images):
-            image_grid(image[None], scale=1).save(out / f"{index:06d}.png")
-    elif out.suffix == ".npy":
-        np.save(out, images)
-    else:
-        image_grid(images).save(out)
-    print(f"{len(images)} images of {directory} at step {run.step}: {out}")
+    what = f"{run.model.makes}s" if settings.number > 1 else run.model.makes
+    print(f"{settings.number} {what} of {directory} at step {run.step}: {out}")
 
 
 def info(directory: Path, settings: Info) -> None:
@@ -113,9 +123,10 @@ def describe(directory: Path) -> dict[str, Any]:
     import jax
 
     from gen_jax.run import newest_checkpoint
-    from gen_jax.settings import read_settings
+    from gen_jax.settings import last_stage, read_settings
     from gen_jax.train import checkpoint, shard
 
+    directory = last_stage(directory)
     settings = read_settings(directory)
     path = newest_checkpoint(directory)
     where = shard.replicated(shard.data_mesh())
@@ -130,9 +141,8 @@ def describe(directory: Path) -> dict[str, Any]:
     return {
         "directory": str(directory),
         "model": settings["model"],
-        "shape": settings["shape"],
-        "classes": settings["classes"],
-        "data": settings["data"],
+        "fields": settings["fields"],
+        "data": {name: value for name, value in settings["data"].items() if name not in ("counts", "names")},
         "step": int(path.name),
         "steps": settings["training"]["steps"],
         "parameters": {**counts, "total": sum(counts.values())},
@@ -147,32 +157,53 @@ def evaluate(directory: Path, settings: Evaluate) -> None:
     from gen_jax import ruler
     from gen_jax.evaluate import from_source
     from gen_jax.evaluate.card import to_dict
+    from gen_jax.fields import PIXELS
     from gen_jax.run import load
     from gen_jax.settings import ConfigError
 
     run = load(directory, raw=settings.raw)
-    name = settings.data or run.settings["data"]["name"]
-    resized = run.model.shape[0] if settings.data else run.settings["data"]["resized"]
+    name, made = settings.data or run.settings["data"]["name"], run.model.makes
+    resized = run.settings["data"]["resized"]
+    if settings.data and run.makes.kind is PIXELS and run.makes.shape[0] == run.makes.shape[1]:
+        resized = run.makes.shape[0]
     reference = data.load(name, split=settings.split, image_size=resized)
     try:
         cards = ruler.measure_run(
             run,
-            from_source(reference, limit=ruler.REFERENCE_LIMIT),
-            ruler.feature_network(reference),
+            from_source(reference, made, limit=ruler.REFERENCE_LIMIT),
+            ruler.feature_network(reference, made),
             metrics=[name for name in settings.metrics.split(",") if name],
             number=settings.number,
             seed=settings.seed,
             weights="raw" if settings.raw else "EMA",
             replicates=settings.intervals,
         )
+        costs = ruler.likelihood(run, reference, settings.likelihood) if settings.likelihood else np.zeros(0)
     except data.DataError:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if settings.json:
-        print(json.dumps([to_dict(card) for card in cards], indent=1))
-    else:
-        print(*cards, sep="\n")
+        told = {"likelihood": float(costs.mean()), "unit": run.makes.kind.unit, "kind": run.log_prob_kind} if costs.size else {}
+        print(json.dumps([*map(to_dict, cards), *([told] if told else [])], indent=1))
+        return
+    print(*cards, sep="\n")
+    if costs.size:
+        spread = f" +- {costs.std(ddof=1) / len(costs) ** 0.5:.2g}" if costs.size > 1 else ""
+        kind = f"{run.log_prob_kind}, {len(costs):,} examples of {reference.name} {reference.split}"
+        print(f"{run.makes.kind.unit} {costs.mean():.4g}{spread} ({kind})")
+
+
+def models(word: str) -> None:
+    """Prints the index of models, or the rows in which a word stands."""
+    from gen_jax.models import index
+
+    rows = [row for row in index() if word.lower() in " ".join(row).lower()]
+    if not rows:
+        raise cli.UsageError(f"no model with {word!r} in its row; python -m gen_jax models lists all")
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
 COMMANDS: dict[str, tuple[Callable[[Path, Any], None], Any]] = {
@@ -188,6 +219,11 @@ def main(arguments: Sequence[str]) -> None:
         print(__doc__)
         if not arguments:
             raise cli.UsageError(USAGE)
+        return
+    if arguments[0] == "models":
+        if len(arguments) > 2 or any(argument.startswith("-") for argument in arguments[1:]):
+            raise cli.UsageError(f"expected one word at most, got {' '.join(arguments[1:])}; python -m gen_jax models [WORD]")
+        models(*arguments[1:] or [""])
         return
     if arguments[0] not in COMMANDS:
         raise cli.UsageError(f"unknown command {arguments[0]!r}; {USAGE}")

@@ -59,7 +59,7 @@ def fit(
         of two, of which the second one's ``image`` is called ``other``.
       labels: integers ``[N]``, beside an array of images.
       training: steps, batch, seed, and the rest of the run's settings.
-      optimizers: one recipe for all players, or by player; Adam at 2e-4 by default, with a first moment of 0.5 where two
+      optimizers: one for all players, or by player; Adam at 2e-4 by default, with a first moment of 0.5 where two
         players or more move.
       directory: where the run is kept; it goes on from what is there. None keeps it in memory.
       image_size: resize a data set's images to this side.

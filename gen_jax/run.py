@@ -14,7 +14,7 @@ from gen_jax import data
 from gen_jax import fields as kinds
 from gen_jax.fields import COUNT, SYMBOL, Field, Fields
 from gen_jax.protocol import Batch, Buffers, Configuration, Model, Params
-from gen_jax.settings import configuration_from, read_settings
+from gen_jax.settings import configuration_from, last_stage, read_settings
 from gen_jax.train import checkpoint, shard
 from gen_jax.train.loop import Result
 
@@ -232,14 +232,14 @@ def load(directory: str | Path, *, raw: bool = False) -> Run:
     """A run from its directory, on this machine's devices, whatever it was trained on; nothing is written.
 
     Args:
-      directory: of the run.
+      directory: of the run, or of a sequence of stages, whose last one is taken.
       raw: take the last weights instead of their averages.
 
     Raises:
       ConfigError: if there is no run in the directory.
       CheckpointError: if it has no good checkpoint.
     """
-    directory = Path(directory)
+    directory = last_stage(Path(directory))
     settings = read_settings(directory)
     configuration = configuration_from(settings["model"])
     fields = kinds.from_json(settings["fields"])

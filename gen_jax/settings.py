@@ -32,6 +32,7 @@ _FREE = (
     "data.names",
     "data.parts",
 )  # may change on resume: what does not change the run, and what the fingerprint says already
+STAGES = "stages.json"  # names the runs of a sequence
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -77,6 +78,18 @@ def describe(
         "devices": [str(device) for device in jax.devices()],
     }
     return json.loads(json.dumps(described))
+
+
+def stage_names(directory: Path) -> list[str]:
+    """The stages of the sequence of runs in a directory, in their order; none of a single run."""
+    file = directory / STAGES
+    return [] if not file.is_file() else json.loads(file.read_text())["stages"]
+
+
+def last_stage(directory: Path) -> Path:
+    """The directory of the run: of the last one where it holds a sequence of stages."""
+    names = stage_names(directory)
+    return directory / names[-1] if names else directory
 
 
 def read_settings(directory: Path) -> dict[str, Any]:

@@ -5,16 +5,20 @@ any other, with its own model, batch, optimizers and schedule, and the same comm
 stopped. A budget in seconds is dealt out by the stages' shares.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from gen_jax.begin import Beginning, From
 from gen_jax.fitting import Examples, fit
 from gen_jax.protocol import Configuration
 from gen_jax.run import Run
-from gen_jax.settings import ConfigError
+from gen_jax.settings import STAGES, ConfigError
+from gen_jax.train import checkpoint
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import Optimizer
 
@@ -59,6 +63,10 @@ def fit_stages(
       ConfigError: if there are no stages, two have the same name, or the first one keeps a player of a stage before it.
     """
     _check(stages)
+    if directory is not None and jax.process_index() == 0:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        names = json.dumps({"stages": [stage.name for stage in stages]}, indent=1)
+        checkpoint.write_atomically(Path(directory) / STAGES, names + "\n")
     whole, run = sum(stage.share for stage in stages), None
     for stage in stages:
         training = stage.training

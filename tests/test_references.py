@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gen_jax import fields
-from gen_jax.models import cld, consistency, ddpm, edm, flow_matching, improved_ddpm, noisy_classifier, score_sde, vdm
+from gen_jax.models import cld, consistency, ddpm, edm, flow_matching, improved_ddpm, classifier_guidance, score_sde, vdm
 from gen_jax.models.edm import EDMConfig
 from gen_jax.networks.denoisers import NETWORKS, Denoiser
 
@@ -46,7 +46,7 @@ def test_references_have_the_published_sizes(configuration, expected):
 def test_the_classifier_of_guided_diffusion_has_its_published_size():
     outputs = 9 * 256 * 3 + 3  # that say the variance
     expected = {"denoiser": 552_814_086 - outputs, "classifier": 54_096_360}
-    assert sizes(noisy_classifier.REFERENCE, (256, 256, 3), 1000) == expected
+    assert sizes(classifier_guidance.REFERENCE, (256, 256, 3), 1000) == expected
 
 
 SHAPE, CLASSES = (8, 8, 1), 3
@@ -70,7 +70,7 @@ TINY = {
     "dit": ddpm.DDPMConfig(
         net=Denoiser(**FLAT, network="dit", patch=2), timesteps=4, sampling_steps=2, conditional=True
     ),
-    "classifier": noisy_classifier.ClassifierGuidedConfig(
+    "classifier": classifier_guidance.ClassifierGuidedConfig(
         EDMConfig(net=Denoiser(**FLAT), sampling_steps=2), classifier="adm", widths=(4,), blocks=1
     ),
 }

@@ -1,21 +1,50 @@
 """The models: one file, one model, one paper.
 
-Each file has the game itself (a frozen dataclass of networks and numbers) and its configuration (plain data, kept as
-JSON with every run), whose ``build(fields)`` makes the game for data of these fields.
+Each file has the game itself (a frozen dataclass of networks and numbers) or shares that of its family, and its
+configuration (plain data, kept as JSON with every run), whose ``build(fields)`` makes the game for data of these fields.
+What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it with the command that trains each:
+
+    family     configuration           file                 game              experiment     source
+    classical  GMMConfig               gmm                  GMM               gmm            Dempster et al. 1977
+    classical  HMMConfig               hmm                  HiddenMarkov      hmm            Baum et al. 1970
+    classical  LDAConfig               lda                  LDA               lda            Blei et al. 2003
+    VAE        VAEConfig               vae                  VAE               vae            Kingma and Welling 2014
+    VAE        DenseVAEConfig          vae                  VAE               vae            Burda et al. 2016
+    VAE        VQCodecConfig           vqvae                VQCodec           vqvae          van den Oord et al. 2017
+    VAE        VQVAEConfig             vqvae                VQVAE             vqvae          van den Oord et al. 2017
+    any        LatentConfig            latent               Latent            latent         Rombach et al. 2022
+    GAN        GANConfig               gan                  GAN               points         Goodfellow et al. 2014
+    GAN        DCGANConfig             dcgan                GAN               dcgan          Radford et al. 2016
+    diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
+    diffusion  ImprovedDDPMConfig      improved_ddpm        LearnedVariance   improved_ddpm  Nichol and Dhariwal 2021
+    diffusion  ScoreSDEConfig          score_sde            Diffusion         score_sde      Song et al. 2021
+    diffusion  EDMConfig               edm                  Diffusion         edm            Karras et al. 2022
+    diffusion  FlowMatchingConfig      flow_matching        Diffusion         flow_matching  Lipman et al. 2023
+    diffusion  VDMConfig               vdm                  VDM               vdm            Kingma et al. 2021
+    diffusion  ConsistencyConfig       consistency          Consistency       consistency    Song et al. 2023
+    diffusion  DistillationConfig      distillation         Distillation      distillation   Salimans and Ho 2022
+    diffusion  RectificationConfig     rectification        Rectification     rectification  Liu et al. 2023
+    diffusion  ClassifierGuidedConfig  classifier_guidance  ClassifierGuided  -              Dhariwal and Nichol 2021
+    diffusion  CLDConfig               cld                  CLD               -              Dockhorn et al. 2022
+    hybrid     DDGANConfig             ddgan                DDGAN             ddgan          Xiao et al. 2022
 """
+
+from typing import NamedTuple
 
 from gen_jax.models.cld import CLD, CLDConfig
 from gen_jax.models.consistency import Consistency, ConsistencyConfig
-from gen_jax.models.dcgan import DCGAN, DCGANConfig
+from gen_jax.models.dcgan import DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
 from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.models.distillation import Distillation, DistillationConfig
 from gen_jax.models.edm import EDMConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
+from gen_jax.models.gan import GAN, GANConfig
 from gen_jax.models.gmm import GMM, GMMConfig
 from gen_jax.models.improved_ddpm import ImprovedDDPMConfig, LearnedVariance
-from gen_jax.models.noisy_classifier import ClassifierGuided, ClassifierGuidedConfig
+from gen_jax.models.classifier_guidance import ClassifierGuided, ClassifierGuidedConfig
+from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
@@ -29,6 +58,8 @@ CONFIGURATIONS: tuple[type[Configuration], ...] = (
     DenseVAEConfig,
     VQCodecConfig,
     VQVAEConfig,
+    LatentConfig,
+    GANConfig,
     DCGANConfig,
     DDPMConfig,
     ImprovedDDPMConfig,
@@ -48,8 +79,8 @@ CONFIGURATIONS: tuple[type[Configuration], ...] = (
 __all__ = [
     "CLD",
     "CONFIGURATIONS",
-    "DCGAN",
     "DDGAN",
+    "GAN",
     "GMM",
     "VAE",
     "VDM",
@@ -69,11 +100,15 @@ __all__ = [
     "DistillationConfig",
     "EDMConfig",
     "FlowMatchingConfig",
+    "GANConfig",
     "GMMConfig",
     "ImprovedDDPMConfig",
+    "Latent",
+    "LatentConfig",
     "LearnedVariance",
     "Model",
     "Rectification",
+    "Row",
     "RectificationConfig",
     "ScoreSDEConfig",
     "VAEConfig",
@@ -81,4 +116,25 @@ __all__ = [
     "VQCodec",
     "VQCodecConfig",
     "VQVAEConfig",
+    "index",
 ]
+
+
+class Row(NamedTuple):
+    """A model in the index."""
+
+    family: str
+    configuration: str
+    file: str
+    game: str
+    command: str
+    source: str
+
+
+def index() -> list[Row]:
+    """The table at the head of this package, with commands in place of experiments."""
+    lines = [line.split(maxsplit=5) for line in (__doc__ or "").splitlines() if line.startswith("    ")]
+    return [
+        Row(family, configuration, file, game, "" if name == "-" else f"python -m experiments.{name}", source)
+        for family, configuration, file, game, name, source in lines[1:]
+    ]

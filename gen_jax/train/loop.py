@@ -103,7 +103,7 @@ class InterruptedRun(Exception):
 
 @dataclass
 class Result:
-    """A finished run. Seconds of training leave out compilation, sample grids and saving."""
+    """A finished run. Seconds are of all its attempts; those of training leave out compiling, sampling and saving."""
 
     state: State
     rows: list[Row] = field(default_factory=list)
@@ -160,11 +160,8 @@ def fit(
     template, shardings = _abstract_state(model, batches, training, optimizers, prepare, mesh)
     checkpoints = Checkpoints(directory / "checkpoints") if directory else None
     state = checkpoints.restore(template) if checkpoints else None
-    spent = (
-        0.0
-        if state is None or checkpoints is None
-        else float(checkpoints.metadata(int(state.step)).get("seconds", 0.0))
-    )
+    earlier = {} if state is None or checkpoints is None else checkpoints.metadata(int(state.step))
+    spent = float(earlier.get("seconds", 0.0))
     if state is None:
         _check_begin(model, template, begin)
         state = _initial_state(model, batches, training, optimizers, prepare, mesh, shardings, begin)
@@ -185,7 +182,8 @@ def fit(
         training.steps, first, file, seconds=training.seconds, title=title, quiet=quiet or jax.process_index() != 0
     )
     run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, dict(metadata or {}), reporter)
-    run.compile_seconds, run.train_seconds, run.clock = time.monotonic() - began, spent, spent
+    run.compile_seconds = float(earlier.get("compile_seconds", 0.0)) + time.monotonic() - began
+    run.train_seconds, run.clock = spent, spent
     with reporter, _stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
         if first:
             reporter.say(f"goes on from step {first}")
@@ -328,7 +326,8 @@ class _Run:
 
     def _facts(self, done: int) -> dict[str, Any]:
         examples = done * self.batches.batch_size
-        return {**self.metadata, "step": done, "examples": examples, "seconds": self._spent()}
+        seconds = {"seconds": self._spent(), "compile_seconds": self.compile_seconds}
+        return {**self.metadata, "step": done, "examples": examples, **seconds}
 
     def _agreed(self, number: int, before: int, done: int) -> int:
         # Every process must stop at the same step and go by one clock; asking costs a round trip, so it is done when a
