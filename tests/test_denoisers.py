@@ -1,12 +1,18 @@
 """Denoisers from plain data: shapes of all, the perceptron by formula, and what is refused."""
 
+import dataclasses
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gen_jax.fields import REAL, SYMBOL, Field
+from gen_jax.models import DDPMConfig, EDMConfig, FlowMatchingConfig, ScoreSDEConfig
 from gen_jax.networks.denoisers import NETWORKS, Denoiser
 from gen_jax.nn.functional import parameter_count
+from gen_jax.settings import configuration_from, describe_configuration
 
 FLAT = {"channels": 8, "multipliers": (1,), "blocks": 2}
 MLP = Denoiser("mlp", **FLAT)
@@ -110,6 +116,38 @@ def test_the_perceptron_drops_in_training():
 def test_what_cannot_be_built_is_refused(fields, shape, message):
     with pytest.raises(ValueError, match=message):
         Denoiser(**fields).build(shape, 0)
+
+
+POINTS = {"x": Field((5,), REAL), "label": Field((), SYMBOL, 3)}
+OF_POINTS = [
+    DDPMConfig(MLP, timesteps=8, sampling_steps=2, conditional=True),
+    ScoreSDEConfig(MLP, path="ve", sampling_steps=2, conditional=True),
+    EDMConfig(MLP, sampling_steps=2, conditional=True),
+    FlowMatchingConfig(MLP, sampling_steps=2),
+]
+
+
+@pytest.mark.parametrize("configuration", OF_POINTS, ids=lambda c: type(c).__name__)
+def test_diffusions_of_points(configuration):
+    model = configuration.build(POINTS)
+    batch = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)), jnp.float32), "label": jnp.arange(4) % 3}
+    told = {"label": batch["label"]} if model.given else {}
+
+    def once(key):
+        params, buffers = model.init(key, batch)
+        loss, _ = model.turns[0].loss(params, buffers, batch, key, step=0, ema=None)
+        return loss, model.sample(params, buffers, key, 4, **told)
+
+    loss, drawn = jax.jit(once)(jax.random.key(0))
+    assert jnp.isfinite(loss) and drawn.shape == (4, 5) and jnp.isfinite(drawn).all()
+    with pytest.raises(ValueError, match="'mlp' takes these"):
+        dataclasses.replace(configuration, net=Denoiser(**FLAT)).build(POINTS)
+
+
+@pytest.mark.parametrize("configuration", OF_POINTS, ids=lambda c: type(c).__name__)
+def test_a_nested_network_survives_json(configuration):
+    described = json.loads(json.dumps(describe_configuration(configuration)))
+    assert configuration_from(described) == configuration
 
 
 def test_a_model_that_does_not_offer_a_network_lists_those_it_does():
