@@ -17,7 +17,7 @@ import numpy as np
 from gen_jax import cli, data
 from gen_jax.checks import Count, Number, plain
 
-USAGE = "expected: python -m gen_jax sample|evaluate|info DIRECTORY [--help], or python -m gen_jax models [WORD]"
+USAGE = "expected: python -m gen_jax sample|evaluate|info DIRECTORY [--help], or models [WORD]"
 
 
 @plain
@@ -27,8 +27,8 @@ class Sample:
     number: Count = 64
     """How many."""
     out: str = "samples.png"
-    """Where to: .png for one picture of all, .npy for an array of them as they are stored, or, of images, FOLDER/ for one
-    .png each."""
+    """Where to: .png for one picture of all, .npy for an array as they are stored, or, of images, FOLDER/ for one .png
+    each."""
     label: int = -1
     """Class of all samples, for a conditional model; -1 draws classes with the frequencies of the training data."""
     given: str = ""
@@ -88,7 +88,9 @@ def sample(directory: Path, settings: Sample) -> None:
         raise ConfigError(f"--out {settings.out} holds files already; give a new folder")
     run = load(directory, raw=settings.raw)
     if folder and not (run.makes.kind is PIXELS and len(run.makes.shape) == 3):
-        raise ConfigError(f"--out {settings.out} is for images, one a file, and this run makes {run.model.makes}; use .npy")
+        raise ConfigError(
+            f"--out {settings.out} is for images, one a file, and this run makes {run.model.makes}; use .npy"
+        )
     given: dict[str, Any] = dict(data.files.open_npz(Path(settings.given))) if settings.given else {}
     if settings.label >= 0:
         given["label"] = settings.label
@@ -184,7 +186,11 @@ def evaluate(directory: Path, settings: Evaluate) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if settings.json:
-        told = {"likelihood": float(costs.mean()), "unit": run.makes.kind.unit, "kind": run.log_prob_kind} if costs.size else {}
+        told = (
+            {"likelihood": float(costs.mean()), "unit": run.makes.kind.unit, "kind": run.log_prob_kind}
+            if costs.size
+            else {}
+        )
         print(json.dumps([*map(to_dict, cards), *([told] if told else [])], indent=1))
         return
     print(*cards, sep="\n")
@@ -222,7 +228,9 @@ def main(arguments: Sequence[str]) -> None:
         return
     if arguments[0] == "models":
         if len(arguments) > 2 or any(argument.startswith("-") for argument in arguments[1:]):
-            raise cli.UsageError(f"expected one word at most, got {' '.join(arguments[1:])}; python -m gen_jax models [WORD]")
+            raise cli.UsageError(
+                f"expected one word at most, got {' '.join(arguments[1:])}; python -m gen_jax models [WORD]"
+            )
         models(*arguments[1:] or [""])
         return
     if arguments[0] not in COMMANDS:

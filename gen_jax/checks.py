@@ -104,6 +104,13 @@ def checked(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def in_order(plain: Any, lower: str, upper: str) -> None:
+    """A ValueError unless one field of plain data is below another."""
+    low, high = getattr(plain, lower), getattr(plain, upper)
+    if not low < high:
+        raise ValueError(f"{lower}: expected less than {upper}, which is {high:g}, got {low:g}")
+
+
 @functools.cache
 def field_types(kind: type) -> dict[str, Any]:
     """The types of a dataclass's fields, with what annotates them."""

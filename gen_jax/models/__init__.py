@@ -1,7 +1,7 @@
 """The models: one file, one model, one paper.
 
 Each file has the game itself (a frozen dataclass of networks and numbers) or shares that of its family, and its
-configuration (plain data, kept as JSON with every run), whose ``build(fields)`` makes the game for data of these fields.
+configuration (plain data, kept as JSON with every run), whose ``build(fields)`` makes the game for data of such fields.
 What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it with the command that trains each:
 
     family     configuration           file                 game              experiment     source
@@ -31,6 +31,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
 
 from typing import NamedTuple
 
+from gen_jax.models.classifier_guidance import ClassifierGuided, ClassifierGuidedConfig
 from gen_jax.models.cld import CLD, CLDConfig
 from gen_jax.models.consistency import Consistency, ConsistencyConfig
 from gen_jax.models.dcgan import DCGANConfig
@@ -43,7 +44,6 @@ from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gan import GAN, GANConfig
 from gen_jax.models.gmm import GMM, GMMConfig
 from gen_jax.models.improved_ddpm import ImprovedDDPMConfig, LearnedVariance
-from gen_jax.models.classifier_guidance import ClassifierGuided, ClassifierGuidedConfig
 from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
@@ -108,8 +108,8 @@ __all__ = [
     "LearnedVariance",
     "Model",
     "Rectification",
-    "Row",
     "RectificationConfig",
+    "Row",
     "ScoreSDEConfig",
     "VAEConfig",
     "VDMConfig",

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from gen_jax.checks import plain
+from gen_jax.checks import Amount, Count, plain
 from gen_jax.diffusion import training
 from gen_jax.diffusion.guidance import by_classifier
 from gen_jax.diffusion.precondition import ratio
@@ -126,18 +126,22 @@ class ClassifierGuidedConfig:
 
     diffusion: EDMConfig = EDMConfig()
     """The denoiser, without labels."""
-    widths: tuple[int, ...] = (24, 48, 96)
+    widths: tuple[Count, ...] = (24, 48, 96)
     """Channels of the classifier's levels; the side is halved between one and the next."""
-    features: int = 64
+    features: Count = 64
     """Width of the last hidden layer of plain convolutions."""
     classifier: Literal["convolutions", "adm"] = "convolutions"
     """Plain convolutions, or the way down of ADM's U-Net."""
-    blocks: int = 2
+    blocks: Count = 2
     """Residual blocks per level of ADM's."""
-    attention: tuple[int, ...] = ()
+    attention: tuple[Count, ...] = ()
     """Sides of the levels of ADM's with attention; the middle and the end always have it."""
-    scale: float = 1.0
+    scale: Amount = 1.0
     """Strength of the guidance: 0 is none, 1 is the class, above 1 is sharper and less varied."""
+
+    def __post_init__(self) -> None:
+        if self.diffusion.conditional:
+            raise ValueError("expected a diffusion without labels, got conditional=True; the classifier guides it")
 
     def build(self, fields: Fields) -> ClassifierGuided:
         """The game on images of ``shape`` (H, W, C).
@@ -148,8 +152,6 @@ class ClassifierGuidedConfig:
         shape, classes = of_images(fields)
         if not classes:
             raise ValueError("expected labelled data for a classifier, got data without labels")
-        if self.diffusion.conditional:
-            raise ValueError("expected a diffusion without labels, got conditional=True; the classifier guides it")
         classifier = CLASSIFIERS[self.classifier](self, shape, classes)
         return ClassifierGuided(self.diffusion.build(images(shape)), classifier, classes, self.scale)
 

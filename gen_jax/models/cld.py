@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.checks import plain
+from gen_jax.checks import Count, Positive, plain
 from gen_jax.diffusion import cld, times, training
 from gen_jax.diffusion.cld import CriticallyDamped
 from gen_jax.diffusion.process import against
@@ -130,13 +130,13 @@ class CLDConfig:
 
     net: Denoiser = Denoiser()
     """The network."""
-    rate: float = 8.0
+    rate: Positive = 8.0
     """How fast data turn into noise: the paper's beta over the root of its mass."""
-    velocity_variance: float = 0.04
+    velocity_variance: Positive = 0.04
     """Variance of the velocities at the data, in units of that at the noise."""
     sampler: Literal["splitting", "euler_maruyama"] = "splitting"
     """Symmetric splitting, stable with few steps, or Euler's rule."""
-    sampling_steps: int = 200
+    sampling_steps: Count = 200
     """Steps of the sampler, each one evaluation of the network."""
     conditional: bool = False
     """Condition on the label; needs labelled data."""
@@ -148,11 +148,6 @@ class CLDConfig:
           ValueError: if the network cannot be built, labels are asked for and missing, or a number is out of range.
         """
         shape, _ = of_images(fields)
-        if min(self.rate, self.velocity_variance) <= 0 or self.sampling_steps < 1:
-            raise ValueError(
-                "expected rate and velocity_variance above 0 and at least 1 step, got "
-                f"{self.rate}, {self.velocity_variance} and {self.sampling_steps}"
-            )
         classes = known_classes(fields, conditional=self.conditional)
         label = self.net.among(LABELS)
         net = self.net.build((*shape[:2], 2 * shape[2]), classes, outputs=shape[2])

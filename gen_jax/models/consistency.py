@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
-from gen_jax.checks import plain
+from gen_jax.checks import Count, Positive, Real, in_order, plain
 from gen_jax.diffusion import training
 from gen_jax.diffusion.process import Denoise, against
 from gen_jax.fields import Fields, known_classes, of_images
@@ -182,26 +182,37 @@ class ConsistencyConfig:
     """Pairs of noises by the data themselves, or by a trained EDM of the same network, the run's starting state."""
     target: Literal["itself", "average"] = "itself"
     """Whom the student agrees with: with itself, held fixed, or with its average."""
-    data_spread: float = 0.5
+    data_spread: Positive = 0.5
     """Standard deviation of the data that the network's input and output are made for."""
-    least_noise: float = 0.002
+    least_noise: Positive = 0.002
     """Noise that is taken for none."""
-    largest_noise: float = 80.0
+    largest_noise: Positive = 80.0
     """Noise that is taken for nothing else."""
-    noise_mean: float = -1.1
+    noise_mean: Real = -1.1
     """Mean of the logarithm of the noise in training."""
-    noise_deviation: float = 2.0
+    noise_deviation: Positive = 2.0
     """Its standard deviation."""
-    first_intervals: int = 10
+    first_intervals: Count = 10
     """Intervals between noises when training begins."""
-    last_intervals: int = 1280
+    last_intervals: Count = 1280
     """The most of them."""
-    doubling_every: int = 1000
+    doubling_every: Count = 1000
     """Steps after which the intervals double."""
-    later_noises: tuple[float, ...] = ()
+    later_noises: tuple[Positive, ...] = ()
     """Noises added to the sample and removed again, decreasing, each one evaluation more."""
     conditional: bool = False
     """Condition on the label; needs labelled data."""
+
+    def __post_init__(self) -> None:
+        in_order(self, "least_noise", "largest_noise")
+        if self.first_intervals > self.last_intervals:
+            raise ValueError(
+                f"expected first_intervals of at most last_intervals, got {self.first_intervals}, {self.last_intervals}"
+            )
+        if any(not self.least_noise <= t < self.largest_noise for t in self.later_noises):
+            raise ValueError(
+                f"expected later_noises between {self.least_noise} and {self.largest_noise}, got {self.later_noises}"
+            )
 
     def build(self, fields: Fields) -> Consistency:
         """The game on images of any size.
@@ -213,17 +224,6 @@ class ConsistencyConfig:
         classes = known_classes(fields, conditional=self.conditional)
         label = self.net.among(LABELS)
         net = self.net.build(shape, classes)
-        if not 0 < self.least_noise < self.largest_noise:
-            raise ValueError(f"expected 0 < least_noise < largest_noise, got {self.least_noise}, {self.largest_noise}")
-        if not 1 <= self.first_intervals <= self.last_intervals or self.doubling_every < 1:
-            raise ValueError(
-                "expected 1 <= first_intervals <= last_intervals and doubling_every of at least 1, got "
-                f"{self.first_intervals}, {self.last_intervals} and {self.doubling_every}"
-            )
-        if any(not self.least_noise <= t < self.largest_noise for t in self.later_noises):
-            raise ValueError(
-                f"expected later_noises between {self.least_noise} and {self.largest_noise}, got {self.later_noises}"
-            )
         return Consistency(
             shape=shape,
             classes=classes,

@@ -34,6 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gen_jax.checks import Amount, Count, Number, plain
 from gen_jax.diffusion.process import Process
 from gen_jax.diffusion.schedules import discrete
 from gen_jax.fields import Fields, known_classes, of_images
@@ -210,39 +211,39 @@ class DDGAN:
         return batch["label"]
 
 
-@dataclass(frozen=True)
+@plain
 class DDGANConfig:
     """A denoising diffusion GAN as plain data."""
 
-    denoising_steps: int = 4
+    denoising_steps: Count = 4
     """Denoising steps T, each one evaluation of the generator."""
-    patch: int = 1
+    patch: Count = 1
     """Side, in pixels, of the blocks that the generator takes as channels; 2 needs a quarter of the work of 1."""
-    base: int = 128
+    base: Count = 128
     """Channels of the generator's first level."""
-    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    multipliers: tuple[Count, ...] = (1, 2, 2, 2)
     """Channels of the generator's levels in multiples of its base; the side is halved between them if it can be."""
-    blocks: int = 2
+    blocks: Count = 2
     """Residual blocks per level of the generator on the way down; one more on the way up."""
-    attention: tuple[int, ...] = (1,)
+    attention: tuple[Number, ...] = (1,)
     """Levels of the generator with self-attention, counted from 0 at the highest resolution."""
-    latent: int = 100
+    latent: Count = 100
     """Width of z."""
-    style_width: int = 256
+    style_width: Count = 256
     """Width of the layers that map z to a style."""
-    mapping_layers: int = 5
+    mapping_layers: Count = 5
     """Dense layers between z and the style."""
-    critic_base: int = 64
+    critic_base: Count = 64
     """Channels per unit of critic_multipliers."""
-    critic_multipliers: tuple[int, ...] = (2, 4, 8, 8)
+    critic_multipliers: tuple[Count, ...] = (2, 4, 8, 8)
     """Channels of the critic's blocks as multiples of its base; they halve the side as long as it can be halved."""
     critic_network: Literal["residual", "strided"] = "residual"
     """The paper's residual critic, or one of strided convolutions for small budgets."""
-    critic_time_width: int = 256
+    critic_time_width: Count = 256
     """Width of the critic's embedding of the time."""
-    penalty: float = 0.02
+    penalty: Amount = 0.02
     """Weight gamma of the R1 penalty gamma / 2 ||gradient||^2; 0 for none."""
-    penalty_every: int = 15
+    penalty_every: Count = 15
     """Steps from one penalty to the next; the penalty is not scaled up for the steps between."""
     conditional: bool = False
     """Tell generator and critic the label; needs labelled data."""
@@ -254,7 +255,6 @@ class DDGANConfig:
           ValueError: if labels are asked for and missing, or a number is out of range.
         """
         shape, _ = of_images(fields)
-        self._check()
         classes = known_classes(fields, conditional=self.conditional)
         generate = partial(
             network,
@@ -285,14 +285,7 @@ class DDGANConfig:
         numbers = (self.latent, self.denoising_steps, process, self.penalty, self.penalty_every)
         return DDGAN(shape, classes, generator, critic, *numbers)
 
-    def _check(self) -> None:
-        if self.patch < 1:
-            raise ValueError(f"expected a patch of at least 1, got {self.patch}; try 1, 2 or 4")
-        if min(self.denoising_steps, self.latent, self.blocks, self.mapping_layers, self.penalty_every) < 1:
-            raise ValueError(
-                "expected denoising_steps, latent, blocks, mapping_layers and penalty_every of at least 1, got "
-                f"{self.denoising_steps}, {self.latent}, {self.blocks}, {self.mapping_layers} and {self.penalty_every}"
-            )
+    def __post_init__(self) -> None:
         if not self.multipliers or not self.critic_multipliers:
             raise ValueError("expected at least one multiplier for generator and critic, got none")
         if self.base < 4 or self.base % 2 or self.critic_time_width < 4 or self.critic_time_width % 2:

@@ -14,11 +14,11 @@ The game of learned variances is in :mod:`gen_jax.models.improved_ddpm`.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
-from gen_jax.checks import plain
+from gen_jax.checks import Amount, Count, Number, Share, Within, plain
 from gen_jax.diffusion import process as diffusion
 from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.bound import bound_likelihood
@@ -43,7 +43,7 @@ class DDPMConfig:
 
     net: Denoiser = Denoiser()
     """The network."""
-    timesteps: int = 1000
+    timesteps: Annotated[int, Within(2)] = 1000
     """Steps T of the process."""
     schedule: Literal["linear", "cosine"] = "cosine"
     """How the noise grows over the steps; linear is made for 1000 of them."""
@@ -51,23 +51,23 @@ class DDPMConfig:
     """What the network predicts: the noise, the image, or the mixture of both that suits all noise levels."""
     sampler: Literal["ddim", "ancestral"] = "ddim"
     """How images are drawn; ancestral is the chain of the paper, DDIM wants far fewer steps."""
-    sampling_steps: int = 50
+    sampling_steps: Count = 50
     """Steps of the sampler, each one evaluation of the network (two with guidance)."""
     spacing: Literal["trailing", "leading", "quadratic"] = "trailing"
     """Which of the T times the sampler visits."""
-    eta: float = 0.0
+    eta: Share = 0.0
     """Noise of DDIM: 0 is deterministic, 1 as much as the ancestral sampler with small variance."""
     variance: Literal["small", "large"] = "large"
     """Variance of ancestral steps and of the bound: of the posterior, or of the forward step."""
     weight: Literal["simple", "min_snr"] = "simple"
     """What an error counts: the same at all times, or no more than the signal-to-noise ratio asks, up to 5."""
-    bound_terms: int = 0
+    bound_terms: Number = 0
     """Terms of the likelihood bound evaluated per image, at random, as an unbiased estimate; 0 for all T."""
     conditional: bool = False
     """Condition on the label; needs labelled data."""
-    guidance: float = 1.0
+    guidance: Amount = 1.0
     """Scale of classifier-free guidance: 1 is none, above 1 is sharper and less varied."""
-    label_dropout: float = 0.1
+    label_dropout: Share = 0.1
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
 
     def build(self, fields: Fields) -> Diffusion:
@@ -86,7 +86,6 @@ class DDPMConfig:
 
     def around(self, fields: Fields, net: Network) -> Diffusion:
         """The game whose network is ``net``."""
-        self._check()
         name, field = made_of(fields)
         process, prediction = discrete(SCHEDULES[self.schedule](self.timesteps)), PREDICTIONS[self.prediction]
         variance = VARIANCES[self.variance]
@@ -121,14 +120,6 @@ class DDPMConfig:
     def chain(self) -> np.ndarray:
         """All times, T - 1 to -1."""
         return np.arange(self.timesteps - 1, -2, -1)
-
-    def _check(self) -> None:
-        if self.timesteps < 2:
-            raise ValueError(f"expected at least 2 timesteps, got {self.timesteps}; 1000 is usual")
-        if not (0 <= self.label_dropout <= 1 and 0 <= self.eta <= 1):
-            raise ValueError(f"expected label_dropout and eta between 0 and 1, got {self.label_dropout} and {self.eta}")
-        if self.bound_terms < 0:
-            raise ValueError(f"expected bound_terms of at least 0, got {self.bound_terms}; 0 evaluates all of them")
 
 
 REFERENCE = DDPMConfig(

@@ -13,7 +13,7 @@ Karras et al. 2022, "Elucidating the design space of diffusion-based generative 
 from functools import partial
 from typing import Literal
 
-from gen_jax.checks import plain
+from gen_jax.checks import Amount, Count, Positive, Real, Share, in_order, plain
 from gen_jax.diffusion import samplers, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import edm_inputs, edm_prediction
@@ -31,32 +31,35 @@ class EDMConfig:
 
     net: Denoiser = Denoiser()
     """The network."""
-    data_spread: float = 0.5
+    data_spread: Positive = 0.5
     """Standard deviation of the data that (2) is made for."""
-    noise_mean: float = -1.2
+    noise_mean: Real = -1.2
     """Mean of the logarithm of the noise in training."""
-    noise_deviation: float = 1.2
+    noise_deviation: Positive = 1.2
     """Its standard deviation."""
-    least_noise: float = 0.002
+    least_noise: Positive = 0.002
     """Standard deviation of the sampler's last noise before the data."""
-    largest_noise: float = 80.0
+    largest_noise: Positive = 80.0
     """Standard deviation of its first."""
     sampler: Literal["heun", "dpm_solver_2m", "ddim"] = "heun"
     """How images are drawn: of second order with two evaluations a step or one, or of first order with one."""
-    sampling_steps: int = 18
+    sampling_steps: Count = 18
     """Steps of the sampler."""
-    churn: float = 0.0
+    churn: Amount = 0.0
     """Noise that Heun's rule adds and takes away again, over all steps; 0 is deterministic."""
-    probes: int = 1
+    probes: Count = 1
     """Random probes of the likelihood's divergence per image; with two or more its standard error is known."""
-    tolerance: float = 1e-4
+    tolerance: Positive = 1e-4
     """Relative and absolute error of a step of the likelihood's solver."""
     conditional: bool = False
     """Condition on the label; needs labelled data."""
-    guidance: float = 1.0
+    guidance: Amount = 1.0
     """Scale of classifier-free guidance: 1 is none, above 1 is sharper and less varied."""
-    label_dropout: float = 0.1
+    label_dropout: Share = 0.1
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
+
+    def __post_init__(self) -> None:
+        in_order(self, "least_noise", "largest_noise")
 
     def build(self, fields: Fields) -> Diffusion:
         """The game on images of any size, or on an array of real numbers.
@@ -68,11 +71,6 @@ class EDMConfig:
         classes = known_classes(fields, conditional=self.conditional)
         factor = self.net.among(LABELS)
         net = self.net.build(field.shape, classes)
-        if not 0 < self.least_noise < self.largest_noise or self.sampling_steps < 1:
-            raise ValueError(
-                "expected 0 < least_noise < largest_noise and at least 1 step, got "
-                f"{self.least_noise}, {self.largest_noise} and {self.sampling_steps}"
-            )
         drawn: dict[str, tuple[Sampler, int]] = {
             "heun": (partial(solvers.heun, churn=self.churn), 2 * self.sampling_steps - 1),
             "dpm_solver_2m": (solvers.dpm_solver_2m, self.sampling_steps),

@@ -15,7 +15,7 @@ A second rectification is :mod:`gen_jax.models.rectification`.
 from functools import partial
 from typing import Literal
 
-from gen_jax.checks import plain
+from gen_jax.checks import Amount, Count, Positive, Share, plain
 from gen_jax.diffusion import coupling, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import counted_time
@@ -44,18 +44,25 @@ class FlowMatchingConfig:
     """Pairs of images and noise in training: as drawn, or by optimal transport within the batch, without labels."""
     rule: Literal["euler", "midpoint"] = "euler"
     """Rule of the sampler: of first order, or of second with two evaluations a step."""
-    sampling_steps: int = 50
+    sampling_steps: Count = 50
     """Steps of the sampler, all of the same length."""
-    probes: int = 1
+    probes: Count = 1
     """Random probes of the likelihood's divergence per image; with two or more its standard error is known."""
-    tolerance: float = 1e-4
+    tolerance: Positive = 1e-4
     """Relative and absolute error of a step of the likelihood's solver."""
     conditional: bool = False
     """Condition on the label; needs labelled data."""
-    guidance: float = 1.0
+    guidance: Amount = 1.0
     """Scale of classifier-free guidance: 1 is none, above 1 is sharper and less varied."""
-    label_dropout: float = 0.1
+    label_dropout: Share = 0.1
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
+
+    def __post_init__(self) -> None:
+        if self.conditional and self.coupling == "optimal":
+            raise ValueError(
+                "expected coupling='independent' with conditional=True, got 'optimal', whose noise of one class is not "
+                "normal; set one of them back"
+            )
 
     def build(self, fields: Fields) -> Diffusion:
         """The game on images of any size, or on an array of real numbers.
@@ -67,13 +74,6 @@ class FlowMatchingConfig:
         classes = known_classes(fields, conditional=self.conditional)
         factor = self.net.among(LABELS)
         net = self.net.build(field.shape, classes)
-        if self.sampling_steps < 1:
-            raise ValueError(f"expected at least 1 step, got {self.sampling_steps}")
-        if self.conditional and self.coupling == "optimal":
-            raise ValueError(
-                "expected coupling='independent' with conditional=True, got 'optimal', whose noise of one class is not "
-                "normal; set one of them back"
-            )
         rule, evaluations = RULES[self.rule]
         return Diffusion(
             shape=field.shape,

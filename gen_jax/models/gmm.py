@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
+from gen_jax.checks import Amount, Count, Number, plain
 from gen_jax.fields import PIXELS, Fields, Kind, made_of
 from gen_jax.protocol import Aux, Batch, Buffers, Params, Turn
 
@@ -249,27 +250,22 @@ class GMM:
         return x.reshape(x.shape[0], self.dimensions)
 
 
-@dataclass(frozen=True)
+@plain
 class GMMConfig:
     """A Gaussian mixture."""
 
-    components: int = 10
+    components: Count = 10
     """Gaussians in the mixture."""
     covariance: Covariance = "full"
     """Whether pixels of one component are correlated."""
-    regularisation: float = 1e-3
+    regularisation: Amount = 1e-3
     """Variance added to every pixel, whose range is [-1, 1]; below 1e-4, float32 may fail at 28x28."""
-    lloyd_steps: int = 10
+    lloyd_steps: Number = 10
     """Steps of k-means before the first of EM. Without them, full covariances freeze the first assignment."""
 
     def build(self, fields: Fields) -> GMM:
         """The game for images, or for an array of real numbers; labels are not used."""
         name, field = made_of(fields)
-        if self.components < 1 or self.regularisation < 0:
-            raise ValueError(
-                "expected at least 1 component and a regularisation of 0 or more, got"
-                f" {self.components} and {self.regularisation}"
-            )
         numbers = self.components, self.covariance, self.regularisation, self.lloyd_steps
         return GMM(field.shape, *numbers, makes=name, kind=field.kind)
 

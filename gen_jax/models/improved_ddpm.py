@@ -284,6 +284,12 @@ class ImprovedDDPMConfig:
     resampling: Literal["uniform", "loss_second_moment"] = "uniform"
     """All times alike, or those more often whose losses were large."""
 
+    def __post_init__(self) -> None:
+        if self.ddpm.variance != DDPMConfig.variance:
+            raise ValueError(
+                f"ddpm.variance: expected none, as it is learned, got {self.ddpm.variance!r}; leave it out"
+            )
+
     def build(self, fields: Fields) -> LearnedVariance:
         """The game on images.
 
@@ -291,8 +297,6 @@ class ImprovedDDPMConfig:
           ValueError: if the DDPM cannot be built, or chooses a variance.
         """
         of_images(fields)
-        if self.ddpm.variance != DDPMConfig.variance:
-            raise ValueError(f"expected no variance, as it is learned, got {self.ddpm.variance!r}; leave it out")
         net = self.ddpm.network_of(fields, times=2)
         return LearnedVariance(
             diffusion=self.ddpm.around(fields, first_half(net)),

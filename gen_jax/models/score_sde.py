@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from gen_jax.checks import plain
+from gen_jax.checks import Amount, Count, Number, Positive, Share, in_order, plain
 from gen_jax.diffusion import langevin, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import Inputs, counted_time, edm_inputs, log_noise
@@ -51,9 +51,9 @@ class ScoreSDEConfig:
     """The network."""
     path: Literal["vp", "sub_vp", "ve"] = "vp"
     """How data turn into noise: with their variance kept, with less noise than that, or by noise that explodes."""
-    largest_noise: float = 50.0
+    largest_noise: Positive = 50.0
     """Standard deviation of VE's noise at time 1; as large as the largest distance between two images."""
-    least_noise: float = 0.01
+    least_noise: Positive = 0.01
     """That at time 0, which is taken for none."""
     unit_input: bool = True
     """Give VE's network x_t at unit variance, as EDM does; the paper gives it as it is, which takes longer to learn."""
@@ -61,22 +61,25 @@ class ScoreSDEConfig:
     """All errors of the noise alike, those that bound the likelihood, or the same at times that spread them evenly."""
     sampler: Literal["reverse_diffusion", "euler_maruyama", "probability_flow"] = "reverse_diffusion"
     """The reverse SDE by one of two rules, or Heun's rule on the probability flow, of two evaluations a step."""
-    corrections: int = 0
+    corrections: Number = 0
     """Langevin steps before every step of the reverse SDE, one evaluation each."""
-    ratio: float = 0.16
+    ratio: Positive = 0.16
     """Signal-to-noise ratio of a Langevin step."""
-    sampling_steps: int = 200
+    sampling_steps: Count = 200
     """Steps of the sampler."""
-    probes: int = 1
+    probes: Count = 1
     """Random probes of the likelihood's divergence per image; with two or more its standard error is known."""
-    tolerance: float = 1e-4
+    tolerance: Positive = 1e-4
     """Relative and absolute error of a step of the likelihood's solver."""
     conditional: bool = False
     """Condition on the label; needs labelled data."""
-    guidance: float = 1.0
+    guidance: Amount = 1.0
     """Scale of classifier-free guidance: 1 is none, above 1 is sharper and less varied."""
-    label_dropout: float = 0.1
+    label_dropout: Share = 0.1
     """Share of labels hidden in training, so that there is an unconditional model to guide by."""
+
+    def __post_init__(self) -> None:
+        in_order(self, "least_noise", "largest_noise")
 
     def build(self, fields: Fields) -> Diffusion:
         """The game on images of any size, or on an array of real numbers.
@@ -88,14 +91,6 @@ class ScoreSDEConfig:
         classes = known_classes(fields, conditional=self.conditional)
         self.net.among(LABELS)
         net = self.net.build(field.shape, classes)
-        if self.sampling_steps < 1 or self.corrections < 0:
-            raise ValueError(
-                f"expected at least 1 step and 0 corrections, got {self.sampling_steps} and {self.corrections}"
-            )
-        if not 0 < self.least_noise < self.largest_noise:
-            raise ValueError(
-                f"expected 0 < least_noise < largest_noise, got {self.least_noise} and {self.largest_noise}"
-            )
         path = self._path()
         law, weight = self._objective(path)
         sampler, when, evaluations = self._sampler(path)

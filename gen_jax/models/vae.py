@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
+from gen_jax.checks import Amount, Count, plain
 from gen_jax.fields import PIXELS, REAL, Field, Fields, known_classes, made_of, of_images
 from gen_jax.losses.elbo import elbo, importance_weighted_bound
 from gen_jax.networks.vae import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
@@ -237,21 +238,21 @@ class VAE:
         return jax.nn.one_hot(label, self.classes) if self.classes and label is not None else None
 
 
-@dataclass(frozen=True)
+@plain
 class VAEConfig:
     """A convolutional VAE."""
 
-    latent: int = 32
+    latent: Count = 32
     """Latent dimensions."""
-    widths: tuple[int, ...] = (32, 64)
+    widths: tuple[Count, ...] = (32, 64)
     """Channels of the stride-2 convolutions, from the image inwards; each halves the side."""
-    dense: tuple[int, ...] = (256,)
+    dense: tuple[Count, ...] = (256,)
     """Widths of the dense layers between the convolutions and the latents."""
     likelihood: Literal["gaussian", "logistic", "bernoulli"] = "gaussian"
     """p(x|z): Gaussian with one learned variance, discretised logistic, or Bernoulli on binarised pixels."""
-    beta: float = 1.0
+    beta: Amount = 1.0
     """Weight of the KL term; 1 is the evidence lower bound."""
-    importance_samples: int = 16
+    importance_samples: Count = 16
     """Draws per image of the reported bound."""
     conditional: bool = False
     """Condition on the label, where the data has labels."""
@@ -272,19 +273,19 @@ class VAEConfig:
         return VAE(shape, classes, encoder, decoder, likelihood, self.latent, self.beta, self.importance_samples)
 
 
-@dataclass(frozen=True)
+@plain
 class DenseVAEConfig:
     """A VAE of multilayer perceptrons; with no hidden layers and a Gaussian likelihood, a linear-Gaussian model."""
 
-    latent: int = 50
+    latent: Count = 50
     """Latent dimensions."""
-    hidden: tuple[int, ...] = (200, 200)
+    hidden: tuple[Count, ...] = (200, 200)
     """Widths of the hidden layers of tanh, in encoder and decoder."""
     likelihood: Literal["gaussian", "logistic", "bernoulli"] = "bernoulli"
     """p(x|z): Gaussian with one learned variance, discretised logistic, or Bernoulli on binarised pixels."""
-    beta: float = 1.0
+    beta: Amount = 1.0
     """Weight of the KL term; 1 is the evidence lower bound."""
-    importance_samples: int = 50
+    importance_samples: Count = 50
     """Draws per image of the reported bound."""
     conditional: bool = False
     """Condition on the label, where the data has labels."""

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
-from gen_jax.checks import plain
+from gen_jax.checks import Count, Number, Real, in_order, plain
 from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.interior import LINE, Interior, monotone
 from gen_jax.diffusion.process import EPS, Process, denoiser
@@ -228,20 +228,23 @@ class VDMConfig:
     """The network."""
     schedule: Literal["line", "monotone"] = "line"
     """Between its learned ends, gamma is a line, or learned to lessen the variance of the loss."""
-    schedule_width: int = 256
+    schedule_width: Count = 256
     """Hidden units of a learned schedule."""
-    first: float = -13.3
+    first: Real = -13.3
     """Gamma, the logarithm of the noise-to-signal ratio, at the data when training begins."""
-    last: float = 5.0
+    last: Real = 5.0
     """Gamma at the noise."""
-    timesteps: int = 0
+    timesteps: Number = 0
     """Steps T of the model that is bounded; 0 for infinitely many."""
-    sampling_steps: int = 250
+    sampling_steps: Count = 250
     """Steps of the sampler, each one evaluation of the network."""
-    bound_draws: int = 16
+    bound_draws: Count = 16
     """Times at which the likelihood looks at each image."""
     conditional: bool = False
     """Condition on the label; needs labelled data."""
+
+    def __post_init__(self) -> None:
+        in_order(self, "first", "last")
 
     def build(self, fields: Fields) -> VDM:
         """The game on images of any size.
@@ -251,13 +254,6 @@ class VDMConfig:
         """
         shape, _ = of_images(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        if self.first >= self.last:
-            raise ValueError(f"expected first below last, got {self.first} and {self.last}; -13.3 and 5 are usual")
-        if min(self.sampling_steps, self.bound_draws, self.schedule_width) < 1 or self.timesteps < 0:
-            raise ValueError(
-                "expected sampling_steps, bound_draws and schedule_width of at least 1, timesteps of at least 0, got "
-                f"{self.sampling_steps}, {self.bound_draws}, {self.schedule_width} and {self.timesteps}"
-            )
         label = self.net.among(LABELS)
         net = self.net.build(shape, classes)
         return VDM(

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
+from gen_jax.checks import Amount, Count, Fraction, plain
 from gen_jax.fields import SYMBOL, Field, Fields, known_classes, of_images
 from gen_jax.losses import quantize
 from gen_jax.losses.quantize import Codebook
@@ -243,34 +244,32 @@ def _codebook(buffers: Buffers) -> Codebook:
     return Codebook(*(buffers["codec"][name] for name in Codebook._fields))
 
 
-@dataclass(frozen=True)
+@plain
 class VQCodecConfig:
     """The codec of a VQ-VAE."""
 
-    halvings: int = 2
+    halvings: Count = 2
     """Stride-2 convolutions between an image and its codes."""
-    channels: int = 64
+    channels: Count = 64
     """Width of the convolutions at the resolution of the codes."""
-    residual_channels: int = 32
+    residual_channels: Count = 32
     """Width inside the residual layers."""
-    residual_layers: int = 2
+    residual_layers: Count = 2
     """Residual layers in encoder and decoder, each."""
-    codes: int = 128
+    codes: Count = 128
     """Number of codes."""
-    code_width: int = 16
+    code_width: Count = 16
     """Dimensions of a code."""
-    beta: float = 0.25
+    beta: Amount = 0.25
     """Weight of the commitment loss."""
-    codebook_decay: float = 0.99
+    codebook_decay: Fraction = 0.99
     """Decay per step of the codebook's moving averages."""
-    restart_below: float = 0.5
+    restart_below: Amount = 0.5
     """A code used less often than this a batch, on average, restarts at a random encoder output; 0: never."""
 
     def build(self, fields: Fields) -> VQCodec:
         """The game for images."""
         shape, _ = of_images(fields)
-        if self.halvings < 1:
-            raise ValueError(f"expected at least 1 halving, got {self.halvings}")
         multiple = 1 << self.halvings
         height, width = (side // multiple for side in whole(shape[:2], multiple))
         options = {
@@ -293,20 +292,26 @@ class VQCodecConfig:
         )
 
 
-@dataclass(frozen=True)
+@plain
 class VQVAEConfig:
     """A causal transformer as the prior of a VQ-VAE, whose codec an earlier run has trained."""
 
     codec: VQCodecConfig = VQCodecConfig()
     """The codec."""
-    prior_width: int = 128
+    prior_width: Count = 128
     """Width of the prior's residual stream."""
-    prior_layers: int = 4
+    prior_layers: Count = 4
     """Blocks of the prior."""
-    prior_heads: int = 4
+    prior_heads: Count = 4
     """Attention heads of the prior."""
     conditional: bool = False
     """Condition the prior on the label, where the data has labels."""
+
+    def __post_init__(self) -> None:
+        if self.prior_width % self.prior_heads:
+            raise ValueError(
+                f"prior_width: expected a multiple of the {self.prior_heads} heads, got {self.prior_width}"
+            )
 
     def build(self, fields: Fields) -> VQVAE:
         """The game for images.
