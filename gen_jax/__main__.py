@@ -52,7 +52,7 @@ class Evaluate:
     split: str = "test"
     """Split of the reference."""
     metrics: str = ""
-    """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, modes, separated by commas; empty: the first four."""
+    """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, modes, by commas; empty: the first four."""
     likelihood: Number = 0
     """Held-out examples whose likelihood is averaged, where the model has one; 0 measures none."""
     intervals: Number = 0
