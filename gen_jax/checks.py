@@ -142,6 +142,8 @@ def _as(hint: Any, value: Any, within: Within = Within()) -> Any:
         return _nested(typing.cast(type, hint), value)
     if hint in (bool, int, float, str):
         return _scalar(hint, value, within)
+    if getattr(hint, "_is_runtime_protocol", False) and not isinstance(value, hint):
+        raise ValueError(f"expected a {hint.__name__}, got {value!r}")
     return value
 
 
@@ -157,6 +159,8 @@ def _one_of(hints: tuple[Any, ...], value: Any, within: Within) -> Any:
         return None
     errors = []
     for hint in hints:
+        if hint is type(None):
+            continue
         try:
             return _as(hint, value, within)
         except ValueError as error:

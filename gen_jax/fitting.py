@@ -84,6 +84,7 @@ def fit(
     _check(model, recipes, training, evaluate)
     mesh = _mesh(training, size)
     batches = _batches(sources, size, training.seed)
+    _check_beginning(model, begin or {})
     beginning = begun(begin or {})
     facts = {name: begun.described for name, begun in beginning.items()}
     settings = describe(configuration, sources, image_size, training, recipes, flip, crop, facts)
@@ -213,6 +214,15 @@ def _check(
         raise ConfigError(f"optimizers are for {sorted(optimizers)}, the model's players are {sorted(names)}")
     if bool(training.evaluate_every) != (evaluate is not None):
         raise ConfigError("expected both of evaluate= and --evaluate-every, or neither; give the other one, too")
+
+
+def _check_beginning(model: Model, begin: Mapping[str, Beginning]) -> None:
+    for player in getattr(model, "begins", ()):
+        if player not in begin:
+            raise ConfigError(
+                f"{player} never moves in this game, and would begin with nothing trained; give the run that it"
+                f" comes from: begin={{{player!r}: run}}, on the command line --begin {player}=DIRECTORY"
+            )
 
 
 def _turns(model: Model, player: str, training: Training) -> int:

@@ -79,8 +79,9 @@ class Model(Protocol):
     bound"`` in expectation over the key; or ``"estimate"``, by a solver and random probes, of the law of the
     deterministic sampler, dequantised. A word after it says what else must be known to compare it (``"lower bound,
     binarised"``). Where a figure is made of others, ``evidence``, with the same arguments, gives them: a bound's terms,
-    an estimate's standard error. Families add methods of their own (``encode``, ``decode``, ``denoise``,
-    ``interpolate``).
+    an estimate's standard error. A model that rests on players of earlier runs names them in ``begins``, one that is
+    fitted to all data at once says ``whole_set = True``. Families add methods of their own (``encode``, ``decode``,
+    ``denoise``, ``interpolate``).
     """
 
     @property
@@ -116,6 +117,7 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
 class Configuration(Protocol):
     """Plain data that builds a model for data of these fields; it becomes flags, and a run's ``config.json``."""
 

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from gen_jax import data, evaluate
+from gen_jax.checks import nearest
 from gen_jax.evaluate import Card, ExampleSet, FeatureNetwork, Figure, Provenance, Settings, Statistics
 from gen_jax.evaluate.features import weights_hash
 from gen_jax.evaluate.sets import Batch, quantisation_of
@@ -44,7 +45,10 @@ def check_metrics(names: Sequence[str]) -> None:
     """A ConfigError of one line, if one of them is no metric."""
     for name in names:
         if name not in evaluate.METRICS:
-            raise ConfigError(f"--metrics: unknown metric {name!r}; there are {', '.join(evaluate.METRICS)}")
+            raise ConfigError(
+                f"--metrics: unknown metric {name!r}{nearest(name, evaluate.METRICS)}; there are"
+                f" {', '.join(evaluate.METRICS)}"
+            )
 
 
 def figures(
@@ -161,6 +165,7 @@ def during_training(
       number: examples to generate.
       seed: of the draw, the same at every step.
     """
+    check_metrics(metrics)
     known: list[tuple[FeatureNetwork, Statistics]] = []
 
     def call(run: Run) -> str:

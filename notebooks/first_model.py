@@ -27,12 +27,12 @@ test = gen_jax.data.load("digits", split="test")
 train.size, test.size, train.shape, train.classes
 
 # %% [markdown]
-# `fit` takes the name of a data set, a folder, or an array of 8-bit images. With a `directory` it would also save, and
-# the same call would go on where it stopped.
+# `fit` takes the name of a data set, a folder, or arrays. With a `directory` it would also save, and the same call would
+# go on where it stopped. A mixture is fitted to the whole set at once, a VAE in batches.
 
 # %%
 mixture = gen_jax.fit(
-    gen_jax.models.GMMConfig(components=10), train, training=gen_jax.Training(steps=30, batch_size=0), quiet=True
+    gen_jax.models.GMMConfig(components=10), train, training=gen_jax.Training(steps=30), quiet=True
 )
 vae = gen_jax.fit(
     gen_jax.models.VAEConfig(latent=16, widths=(32, 64)),
@@ -80,5 +80,4 @@ for name, images in {
 # A VAE knows a lower bound on the log-likelihood, here in bits for every pixel of held-out images:
 
 # %%
-nats = vae.log_prob(0, real)
-round(float(-nats.mean() / np.prod(vae.model.shape) / np.log(2)), 3)
+round(float(ruler.likelihood(vae, test, len(real)).mean()), 3)

@@ -12,9 +12,10 @@ TWO = ["--steps", "2", "--batch-size", "16"]
 COMMANDS = {
     "gmm": ["--steps", "2"],
     "vae": TWO,
-    "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "1"],
+    "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
     "dcgan": TWO,
     "ddpm": [*TWO, "--sampling-steps", "2"],
+    "improved_ddpm": [*TWO, "--ddpm.sampling-steps", "2"],
     "score_sde": [*TWO, "--sampling-steps", "2"],
     "edm": [*TWO, "--sampling-steps", "2"],
     "flow_matching": [*TWO, "--sampling-steps", "2"],
@@ -35,4 +36,4 @@ def test_two_steps(name, fsdp, tmp_path):
     done = subprocess.run([*command, *["--fsdp"] * fsdp], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "step 2/2" in done.stderr
-    assert (tmp_path / name / "checkpoints" / "2").is_dir()
+    assert (tmp_path / name / ("prior" if name == "vqvae" else "") / "checkpoints" / "2").is_dir()

@@ -12,8 +12,8 @@ from scipy import stats
 
 from gen_jax.diffusion import process as p
 from gen_jax.fields import images
-from gen_jax.models.edm import EDMConfig
 from gen_jax.models.classifier_guidance import ClassifierGuidedConfig
+from gen_jax.models.edm import EDMConfig
 from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network, players
 

@@ -17,6 +17,7 @@ from experiments import (
     edm,
     flow_matching,
     gmm,
+    improved_ddpm,
     launch,
     score_sde,
     trilemma,
@@ -33,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 TINY = ["--latent", "2", "--widths", "4", "--dense", "8", "--batch-size", "8", "--log-every", "1"]
 EXPERIMENTS = {
     "vae": vae, "vqvae": vqvae, "dcgan": dcgan, "ddpm": ddpm, "ddgan": ddgan, "gmm": gmm, "score_sde": score_sde,
-    "edm": edm, "flow_matching": flow_matching, "vdm": vdm, "consistency": consistency,
+    "edm": edm, "flow_matching": flow_matching, "vdm": vdm, "consistency": consistency, "improved_ddpm": improved_ddpm,
 }  # fmt: skip
 
 
@@ -42,8 +43,8 @@ def run(arguments, capsys, monkeypatch, experiment="vae"):
     module = EXPERIMENTS.get(experiment, trilemma)
     monkeypatch.setattr(sys, "argv", ["x", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        main = trilemma.main if module is trilemma else launch.train_as(experiment)
-        launch.launch(main, module.PRESETS, name=experiment, doc=module.__doc__)
+        main = trilemma.main if module is trilemma else None
+        launch.launch(module.PRESETS, name=experiment, doc=module.__doc__, main=main)
     return stopped.value.code, capsys.readouterr().err.strip().splitlines()
 
 
@@ -70,11 +71,16 @@ def _bad_flags():
     yield ["--steps", "abc"], "--steps"
     yield ["--latent", "2.5"], "--latent"
     yield ["--precision", "float16"], "float16"
-    yield ["--steps", "0"], "steps must be at least 1"
+    yield ["--steps", "0"], "steps: expected 1 or more, got 0"
     yield ["--preset", "huge"], "unknown preset 'huge'"
     yield ["--likelihood", "cauchy"], "cauchy"
     yield ["--batch-size", "7"], "devices"
     yield ["--accumulate", "3"], "--accumulate 3"
+    yield ["--decay", "cosin"], "cosine"
+    yield ["--learning-rate", "nan"], "learning_rate: expected 0 or more, got nan"
+    yield ["--begin", "vae"], "expected PLAYER=DIRECTORY"
+    yield ["--begin", "vae=/nowhere"], "holds no run"
+    yield ["--metrics", "fidd", "--evaluate-every", "1"], "unknown metric 'fidd'"
 
 
 @pytest.mark.parametrize(
@@ -100,10 +106,6 @@ def _spoil(kind, folder):
     if kind == "two sizes":
         Image.new("L", (12, 12)).save(folder / "99.png")
         return str(folder), "99.png"
-    if kind == "side not divisible by 4":
-        for file in folder.iterdir():
-            Image.new("L", (10, 10)).save(file)
-        return str(folder), "divisible by 4"
     if kind == "four channels":
         np.save(folder.parent / "four.npy", np.zeros((20, 8, 8, 4), np.uint8))
         return str(folder.parent / "four.npy"), "4"
@@ -116,8 +118,7 @@ def _spoil(kind, folder):
 
 
 KINDS = (
-    "missing path", "empty folder", "corrupt image", "two sizes", "side not divisible by 4", "four channels", "floats",
-    "unknown name",
+    "missing path", "empty folder", "corrupt image", "two sizes", "four channels", "floats", "unknown name",
 )  # fmt: skip
 
 
@@ -190,7 +191,6 @@ def test_every_preset_builds_and_survives_json(name):
         described = json.loads(json.dumps(describe_configuration(settings.model)))
         assert configuration_from(described) == settings.model
         assert type(settings.model) in CONFIGURATIONS
-        assert settings.optimizers
 
 
 @pytest.mark.parametrize("name", ["vae", "trilemma"])

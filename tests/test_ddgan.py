@@ -277,15 +277,12 @@ def test_labels_times_and_latents_matter():
     assert jnp.abs(base[0] - outputs(zero, zero, -z)[0]).max() > 1e-3
 
 
-def test_labels_are_uniform_where_none_is_given():
+def test_samples_are_of_the_classes_they_are_told():
     def generate(params, buffers, x, t, z, label):
         return jnp.broadcast_to(label[:, None, None, None], x.shape).astype(jnp.float32), buffers
 
     model = dataclasses.replace(game()[0], classes=3, generator=Network(None, generate))
     empty = {"generator": {}}
-    drawn = jax.jit(lambda key: model.sample(empty, empty, key, 400))(jax.random.key(0))
-    counts = np.bincount(np.rint(drawn[:, 0, 0, 0]).astype(int), minlength=3)
-    assert np.all(np.abs(counts - 400 / 3) < 5 * np.sqrt(400 * 2 / 9))
     given = jax.jit(lambda label: model.sample(empty, empty, jax.random.key(0), 2, label=label))(jnp.array([2, 1]))
     np.testing.assert_allclose(given[:, 0, 0, 0], [2, 1], rtol=1e-6)
 
@@ -502,8 +499,8 @@ def test_configuration_is_plain_data(config):
 @pytest.mark.parametrize(
     "changes, shape, message",
     [
-        ({"patch": 0}, (8, 8, 1), "patch"),
-        ({"denoising_steps": 0}, (8, 8, 1), "at least 1"),
+        ({"patch": 0}, (8, 8, 1), "patch: expected 1 or more"),
+        ({"denoising_steps": 0}, (8, 8, 1), "denoising_steps: expected 1 or more"),
         ({"multipliers": ()}, (8, 8, 1), "multiplier"),
         ({"base": 7}, (8, 8, 1), "even"),
         ({"conditional": True}, (8, 8, 1), "labelled"),
@@ -512,9 +509,3 @@ def test_configuration_is_plain_data(config):
 def test_bad_configuration_is_named(changes, shape, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TINY, **changes).build(images(shape))
-
-
-def test_missing_labels_are_named():
-    model, params, buffers, batch = game(DEEPER, (12, 12, 3), 3)
-    with pytest.raises(ValueError, match="labels"):
-        model.critic_loss(params, buffers, {"image": batch["image"]}, jax.random.key(0), step=0, ema=None)

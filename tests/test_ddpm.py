@@ -127,16 +127,16 @@ def test_labels_guide():
         np.testing.assert_allclose(x[:, 0, 0, 0], expected, atol=1e-5)
 
 
-def test_a_class_changes_the_sample_and_none_is_drawn_for_the_caller():
+def test_a_class_changes_the_sample_and_none_is_any():
     configuration = dataclasses.replace(TINY, conditional=True, guidance=2.0)
     model, params, buffers = made(configuration, SHAPE, 3, scale=0.1)
     sample = jax.jit(model.sample, static_argnums=3)
     key = jax.random.key(4)
     by_label = [sample(params, buffers, key, 2, label=jnp.full(2, k)) for k in range(3)]
     assert jnp.abs(by_label[0] - by_label[1]).max() > 0.01
-    drawn = sample(params, buffers, key, 2)  # the same noise, labels of its own
-    nearest = [min(float(jnp.abs(drawn[i] - each[i]).max()) for each in by_label) for i in range(2)]
-    np.testing.assert_allclose(nearest, 0.0, atol=1e-3)
+    plain = dataclasses.replace(model, guidance=1.0)
+    unconditional = jax.jit(plain.sample, static_argnums=3)(params, buffers, key, 2, label=jnp.full(2, 3))  # no class
+    np.testing.assert_allclose(sample(params, buffers, key, 2), unconditional, atol=1e-5)
 
 
 def test_labels_are_hidden_at_the_rate_that_is_asked_for():
@@ -265,17 +265,10 @@ def test_configurations_are_plain_data():
         ({"net": Denoiser("dit")}, SHAPE, "multipliers"),
         ({"sampling_steps": 21}, SHAPE, "21 different times"),
         ({"conditional": True}, SHAPE, "labelled data"),
-        ({"bound_terms": -1}, SHAPE, "bound_terms"),
-        ({"timesteps": 1}, SHAPE, "2 timesteps"),
+        ({"bound_terms": -1}, SHAPE, "bound_terms: expected 0 or more"),
+        ({"timesteps": 1}, SHAPE, "timesteps: expected 2 or more"),
     ],
 )
 def test_what_cannot_be_built_is_refused(change, shape, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TINY, **change).build(fields.images(shape))
-
-
-def test_a_conditional_model_wants_labels():
-    zeros = lambda x, t, label: jnp.zeros_like(x)  # noqa: E731
-    model, params, buffers = with_network(dataclasses.replace(TINY, conditional=True), SHAPE, zeros, 3)
-    with pytest.raises(ValueError, match="labels of 3 classes"):
-        model.loss(params, buffers, {"image": images()}, jax.random.key(0), step=0, ema=None)

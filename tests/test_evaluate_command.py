@@ -12,6 +12,7 @@ from gen_jax import Training, cli, data, evaluate
 from gen_jax.evaluate import Card
 from gen_jax.evaluate import __main__ as command
 from gen_jax.models import DenseVAEConfig
+from gen_jax.ruler import during_training
 from gen_jax.train import checkpoint
 
 
@@ -146,9 +147,11 @@ def trained_state(directory):
 
 def test_measuring_during_training_leaves_it_as_it_is(tmp_path):
     model, states = DenseVAEConfig(latent=2, hidden=(8,)), {}
+    measuring = during_training(data.load("digits"), tmp_path / "measured", metrics=("fid", "prdc"), number=80, seed=0)
     for name, every in (("plain", 0), ("measured", 2)):
-        training = Training(steps=5, batch_size=16, evaluate_every=every, evaluate_images=80)
-        gen_jax.fit(model, "digits", training=training, directory=tmp_path / name, quiet=True)
+        training, evaluate_ = Training(steps=5, batch_size=16, evaluate_every=every), measuring if every else None
+        directory = tmp_path / name
+        gen_jax.fit(model, "digits", training=training, directory=directory, evaluate=evaluate_, quiet=True)
         states[name] = trained_state(tmp_path / name)
     assert states["plain"] == states["measured"]
     rows = [json.loads(line) for line in (tmp_path / "measured" / "evaluation.jsonl").read_text().splitlines()]
@@ -162,7 +165,9 @@ def test_measuring_during_training_leaves_it_as_it_is(tmp_path):
 
 
 def test_unknown_metrics_are_refused_before_training(tmp_path):
-    training = Training(steps=5, evaluate_every=2, metrics=("fdi",))
-    with pytest.raises(gen_jax.ConfigError, match="unknown metric 'fdi'"):
-        gen_jax.fit(DenseVAEConfig(), "digits", training=training, directory=tmp_path / "x", quiet=True)
+    with pytest.raises(gen_jax.ConfigError, match="unknown metric 'fdi'; did you mean 'fid'"):
+        during_training(data.load("digits"), tmp_path, metrics=("fdi",), number=80, seed=0)
+    for options in ({"training": Training(steps=5, evaluate_every=2)}, {"evaluate": lambda run: ""}):
+        with pytest.raises(gen_jax.ConfigError, match="both of evaluate= and --evaluate-every"):
+            gen_jax.fit(DenseVAEConfig(), "digits", directory=tmp_path / "x", quiet=True, **options)
     assert not (tmp_path / "x").exists()

@@ -220,7 +220,7 @@ def test_its_configuration_is_plain_data():
 @pytest.mark.parametrize("kind", ["consistency", "progressive", "rectification"])
 def test_a_trained_run_becomes_a_teacher(kind):
     """The student begins as the teacher, who ends as it began, bit for bit."""
-    images = np.random.default_rng(0).integers(0, 256, (32, *SHAPE), dtype=np.uint8)
+    examples = np.random.default_rng(0).integers(0, 256, (32, *SHAPE), dtype=np.uint8)
     training = Training(steps=2, batch_size=8)
     flow = FlowMatchingConfig(net=Denoiser(channels=4, multipliers=(1,), blocks=1), sampling_steps=2)
     consistent = dataclasses.replace(TINY, task="distillation")
@@ -229,11 +229,12 @@ def test_a_trained_run_becomes_a_teacher(kind):
         "progressive": (TEACHER, DistillationConfig(TEACHER)),
         "rectification": (flow, RectificationConfig(flow)),
     }[kind]
-    run = gen_jax.fit(teacher, images, training=training, quiet=True)
+    run = gen_jax.fit(teacher, examples, training=training, quiet=True)
+    begin = {"student": run, "teacher": run}
     still = {"student": Adam(learning_rate=0.0)}
-    none = gen_jax.fit(configuration, images, training=training, optimizers=still, teacher=run, quiet=True)
+    none = gen_jax.fit(configuration, examples, training=training, optimizers=still, begin=begin, quiet=True)
     jax.tree.map(np.testing.assert_array_equal, none.params["student"], run.params["denoiser"])
-    done = gen_jax.fit(configuration, images, training=training, teacher=run, quiet=True)
+    done = gen_jax.fit(configuration, examples, training=training, begin=begin, quiet=True)
     jax.tree.map(np.testing.assert_array_equal, done.params["teacher"], run.params["denoiser"])
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), done.params["student"], run.params["denoiser"])
     assert max(jax.tree.leaves(moved)) > 0
@@ -241,14 +242,10 @@ def test_a_trained_run_becomes_a_teacher(kind):
 
 
 def test_a_teacher_of_other_networks_is_refused():
-    images = np.zeros((8, *SHAPE), np.uint8)
-    model = TEACHER.build(images(SHAPE))
-    params, buffers = jax.jit(lambda key: model.init(key, {}))(jax.random.key(0))
-    run = gen_jax.Run(model, TEACHER, params, buffers, 1, {})
+    examples, training = np.zeros((8, *SHAPE), np.uint8), Training(steps=1, batch_size=8)
+    run = gen_jax.fit(TEACHER, examples, training=training, quiet=True)
     wide = DistillationConfig(dataclasses.replace(TEACHER, net=Denoiser(channels=8)))
-    for configuration, message in (
-        (wide, "give the student the teacher's settings"),
-        (TEACHER, "leave the teacher out"),
-    ):
-        with pytest.raises(gen_jax.ConfigError, match=message):
-            gen_jax.fit(configuration, images, training=Training(steps=1, batch_size=8), teacher=run, quiet=True)
+    with pytest.raises(gen_jax.ConfigError, match=r"student\.\S+ is (of shape|in what it should begin with)"):
+        gen_jax.fit(wide, examples, training=training, begin={"student": run, "teacher": run}, quiet=True)
+    with pytest.raises(gen_jax.ConfigError, match="players of this model, denoiser, to begin, got 'student'"):
+        gen_jax.fit(TEACHER, examples, training=training, begin={"student": run}, quiet=True)

@@ -85,13 +85,14 @@ MUTANTS = {
         "test_evaluate_statistics.py", "batch_or_its_padding",
     ),
     "10: one device's features for all": Mutant(
-        "evaluate/features.py", "kept = np.asarray(features)[: len(images)]",
+        "evaluate/features.py", "kept = np.asarray(features)[: len(examples)]",
         "part = np.asarray(features.addressable_shards[0].data)\n"
-        "            kept = np.resize(part, features.shape)[: len(images)]",
+        "            kept = np.resize(part, features.shape)[: len(examples)]",
         "test_evaluate_statistics.py", "number_of_devices",
     ),
     "11: the last weights instead of their average": Mutant(
-        "run.py", "average = state.ema", 'average = {"params": state.params, "buffers": state.buffers}',
+        "fitting.py", "average, step = state.ema,",
+        'average, step = {"params": state.params, "buffers": state.buffers},',
         "test_evaluate_command.py", "measuring_during_training",
     ),
     "12: blue, green, red": Mutant(
@@ -101,7 +102,7 @@ MUTANTS = {
         "test_evaluate_statistics.py", "png_is_read",
     ),
     "13: samples are normalised by their batch": Mutant(
-        "models/dcgan.py", 'buffers["generator"], z, label)[0]', 'buffers["generator"], z, label, train=True)[0]',
+        "models/gan.py", 'buffers["generator"], z, label)[0]', 'buffers["generator"], z, label, train=True)[0]',
         "test_protocol.py", "independent_of_their_batch_mates and dcgan"
     ),
 }  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import processes
 from experiments.processes import PROCESSES, Settings, Way, drawing, markdown
-from gen_jax.fields import images
+from gen_jax.fields import images, to_json
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError
 
@@ -27,7 +27,8 @@ EVALUATIONS = {
 def _run(name):
     process = PROCESSES[name]
     configuration: Any = replace(process.experiment.PRESETS["digits"].model, **process.changes)
-    return Run(configuration.build(images((8, 8, 1))), configuration, {}, {}, 0, {})
+    fields = images((8, 8, 1))
+    return Run(configuration.build(fields), configuration, {}, {}, 0, {"fields": to_json(fields)})
 
 
 @pytest.mark.parametrize("name", PROCESSES)

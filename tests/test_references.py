@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from gen_jax import fields
-from gen_jax.models import cld, consistency, ddpm, edm, flow_matching, improved_ddpm, classifier_guidance, score_sde, vdm
+from gen_jax.models import (
+    classifier_guidance,
+    cld,
+    consistency,
+    ddpm,
+    edm,
+    flow_matching,
+    improved_ddpm,
+    score_sde,
+    vdm,
+)
 from gen_jax.models.edm import EDMConfig
 from gen_jax.networks.denoisers import NETWORKS, Denoiser
 

@@ -40,8 +40,8 @@ def fit(directory=None, training=QUICK, images=IMAGES, **options):
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    shape: tuple = (4, 4, 1)
-    classes: int = 0
+    makes: str = "image"
+    given: tuple = ()
     network_evaluations: int = 0
     poison: int = -1  # the step at which the loss is not a number
 
@@ -65,8 +65,8 @@ class Point:
     def late(self, params, buffers, batch, key, *, step, ema):
         return params["late"] * params["point"], Aux({})
 
-    def sample(self, params, buffers, key, n, *, label=None):
-        return jnp.zeros((n, *self.shape))
+    def sample(self, params, buffers, key, n):
+        return jnp.zeros((n, 4, 4, 1))
 
 
 class Constant:
@@ -227,7 +227,7 @@ def test_resuming_equals_never_stopping(tmp_path):
         [json.loads(line) for line in (tmp_path / d / "metrics.jsonl").read_text().splitlines()]
         for d in ("whole", "parts")
     ]
-    timings = ("seconds", "steps_per_second", "images_per_second")
+    timings = ("seconds", "steps_per_second", "examples_per_second")
     plain = [[{k: v for k, v in row.items() if k not in timings} for row in part] for part in rows]
     assert plain[0] == plain[1] and [row["step"] for row in rows[0]] == [2, 4, 6]
 
@@ -363,6 +363,7 @@ def test_a_run_comes_back_from_its_directory(tmp_path):
     assert back.sample(0, 5).dtype == np.uint8 and back.step == 6
     chex.assert_trees_all_equal(gen_jax.load(tmp_path, raw=True).params, run.result.state.params)
     np.testing.assert_array_equal(back.sample(0, 9, batch_size=9)[:4], back.sample(0, 4))
+    np.testing.assert_array_equal(back.sample(0, 9, batch_size=2), back.sample(0, 9))
     with pytest.raises(ConfigError, match="holds no run"):
         gen_jax.load(tmp_path / "nothing")
     assert (tmp_path / "samples" / "00000006.png").exists()

@@ -13,18 +13,17 @@ from gen_jax.losses import quantize
 from gen_jax.models import vqvae
 from gen_jax.networks.transformer import CausalTransformer, empty_cache
 from gen_jax.nn.functional import network, parameter_count
-from gen_jax.protocol import due
 
 KEY = jax.random.key(0)
-TINY = vqvae.VQVAEConfig(
-    codec_steps=5, channels=8, residual_channels=4, residual_layers=1, codes=6, code_width=3,
-    prior_width=8, prior_layers=2, prior_heads=2,
-)  # fmt: skip
-SMALL_PRIOR = vqvae.VQVAEConfig(codes=3, prior_width=8, prior_layers=2, prior_heads=2, conditional=True)
+CODEC = vqvae.VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=6, code_width=3)
+TINY = vqvae.VQVAEConfig(CODEC, prior_width=8, prior_layers=2, prior_heads=2)
+SMALL_PRIOR = vqvae.VQVAEConfig(
+    vqvae.VQCodecConfig(codes=3), prior_width=8, prior_layers=2, prior_heads=2, conditional=True
+)
 
 
 def test_reference_codec_has_the_published_number_of_parameters():
-    game = vqvae.REFERENCE.build(images((32, 32, 3)))
+    game = vqvae.REFERENCE.build(images((32, 32, 3))).codec
     assert parameter_count(game.encoder.init) + parameter_count(game.decoder.init) == 662_723
     _, buffers = jax.eval_shape(lambda key: game.init(key, {}), KEY)
     assert buffers["codec"]["codes"].size == 32_768
@@ -127,7 +126,7 @@ def test_the_prior_sums_to_one_over_all_sequences():
     _, params = _prior(length=4, codes=3)
     index = jnp.asarray(list(itertools.product(range(3), repeat=4)))
     game = SMALL_PRIOR.build(images((8, 8, 1), 3))
-    assert game.grid == (2, 2)
+    assert game.codec.grid == (2, 2)
     for label in range(3):
         log_prob = game.prior_log_prob({"prior": params}, index, jnp.full(len(index), label))
         np.testing.assert_allclose(jnp.exp(log_prob).sum(), 1.0, rtol=1e-4)
@@ -135,9 +134,7 @@ def test_the_prior_sums_to_one_over_all_sequences():
 
 def test_sampled_codes_follow_the_prior():
     _, params = _prior(length=4, codes=3)
-    game = vqvae.VQVAEConfig(codes=3, prior_width=8, prior_layers=2, prior_heads=2, conditional=True).build(
-        images((8, 8, 1), 3)
-    )
+    game = SMALL_PRIOR.build(images((8, 8, 1), 3))
     index = game.sample_codes({"prior": params}, KEY, jnp.full(20_000, 1))
     every = jnp.asarray(list(itertools.product(range(3), repeat=4)))
     expected = np.exp(game.prior_log_prob({"prior": params}, every, jnp.full(len(every), 1)))
@@ -148,19 +145,24 @@ def test_sampled_codes_follow_the_prior():
 def test_a_new_prior_is_uniform():
     game = TINY.build(images((8, 8, 1)))
     params, buffers = game.init(KEY, {})
-    index = game.encode(params, buffers, jnp.zeros((2, 8, 8, 1)))
+    index = game.codec.encode(params, buffers, jnp.zeros((2, 8, 8, 1)))
     np.testing.assert_allclose(game.prior_log_prob(params, index, jnp.zeros(2, int)), -4 * np.log(6), rtol=1e-5)
 
 
-def test_stages_follow_each_other():
-    turns = TINY.build(images((8, 8, 1))).turns
-    assert [[turns[i].player for i in due(turns, step)] for step in (0, 4, 5, 9)] == [
-        ["codec"], ["codec"], ["prior"], ["prior"]
-    ]  # fmt: skip
+def test_the_codec_s_own_prior_is_uniform():
+    game, whole = CODEC.build(images((8, 8, 1))), TINY.build(images((8, 8, 1)))
+    params, buffers = whole.init(KEY, {})
+    for alone, together in zip(game.init(KEY, {}), (params, buffers)):  # both begin with the same codec
+        jax.tree.map(np.testing.assert_array_equal, alone["codec"], together["codec"])
+    batch = {"image": jax.random.uniform(KEY, (3, 8, 8, 1), minval=-1)}
+    both = [model.log_prob(params, buffers, KEY, batch) for model in (game, whole)]
+    np.testing.assert_allclose(*both, rtol=1e-5)  # the other prior is new, and so uniform, too
+    alike = game.decode(params, buffers, jax.random.randint(KEY, (5, 4), 0, 6))
+    np.testing.assert_array_equal(game.sample(params, buffers, KEY, 5), alike)
 
 
 def test_decoding_the_codes_of_an_image_is_its_reconstruction():
-    game = TINY.build(images((8, 8, 1)))
+    game = CODEC.build(images((8, 8, 1)))
     x = jax.random.uniform(KEY, (3, 8, 8, 1), minval=-1)
     params, buffers = game.init(KEY, {})
     decoded = game.decode(params, buffers, game.encode(params, buffers, x))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from gen_jax.fields import Fields, images
+from gen_jax.fields import REAL, SYMBOL, Field, Fields, images
 from gen_jax.models import (
     ClassifierGuidedConfig,
     CLDConfig,
@@ -18,8 +18,10 @@ from gen_jax.models import (
     DistillationConfig,
     EDMConfig,
     FlowMatchingConfig,
+    GANConfig,
     GMMConfig,
     ImprovedDDPMConfig,
+    LatentConfig,
     RectificationConfig,
     ScoreSDEConfig,
     VAEConfig,
@@ -60,6 +62,13 @@ ZOO = {
     "vae_conditional": Entry(DenseVAEConfig(latent=4, hidden=(16,), conditional=True)),
     "vqvae_codec": Entry(CODEC),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
+    "latent": Entry(
+        LatentConfig(VAEConfig(latent=4, widths=(4,), dense=(8,)), DenseVAEConfig(3, (8,), likelihood="gaussian")), SMALL
+    ),
+    "gan": Entry(
+        GANConfig(latent=4, hidden=(16,), loss="wasserstein", gradient_penalty=1.0, conditional=True),
+        {"point": Field((2,), REAL), "label": Field((), SYMBOL, 3)},
+    ),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)

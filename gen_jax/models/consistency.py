@@ -76,6 +76,11 @@ class Consistency:
     makes: ClassVar[str] = "image"
 
     @property
+    def begins(self) -> tuple[str, ...]:
+        """The teacher, where there is one."""
+        return () if self.teacher is None else ("teacher",)
+
+    @property
     def given(self) -> tuple[str, ...]:
         """The label, where there are classes."""
         return ("label",) if self.classes else ()

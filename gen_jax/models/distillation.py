@@ -59,6 +59,7 @@ class Distillation:
         return (Turn("student", self.loss),)
 
     makes: ClassVar[str] = "image"
+    begins: ClassVar[tuple[str, ...]] = ("teacher",)  # players that are trained before
 
     @property
     def given(self) -> tuple[str, ...]:

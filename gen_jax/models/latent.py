@@ -13,7 +13,7 @@ What a latent is, is said by a field: real numbers of a VAE, symbols of a VQ-VAE
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 
@@ -54,6 +54,8 @@ class Latent:
 
     codec: Any  # a Model that is a Codec
     prior: Model
+
+    begins: ClassVar[tuple[str, ...]] = ("codec",)  # players that are trained before
 
     @property
     def makes(self) -> str:

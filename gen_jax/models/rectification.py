@@ -47,6 +47,7 @@ class Rectification:
         return (Turn("student", self.loss),)
 
     makes: ClassVar[str] = "image"
+    begins: ClassVar[tuple[str, ...]] = ("teacher",)  # players that are trained before
 
     @property
     def given(self) -> tuple[str, ...]:

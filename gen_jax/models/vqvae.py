@@ -160,6 +160,7 @@ class VQVAE:
     prior_size: tuple[tuple[str, int], ...]  # width, layers and heads, for the cache
 
     makes: ClassVar[str] = "image"
+    begins: ClassVar[tuple[str, ...]] = ("codec",)  # players that are trained before
     log_prob_kind: ClassVar[str] = "lower bound"
 
     @property

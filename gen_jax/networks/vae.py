@@ -5,6 +5,7 @@ convolutions with 4x4 kernels, two dense layers of 256, and the mirror image; 50
 and ten latents. The perceptrons are those of Burda et al. 2016 (arXiv:1509.00519), 425,284 parameters.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -91,11 +92,11 @@ class ConvDecoder(nnx.Module):
 
 
 class DenseEncoder(nnx.Module):
-    """``[B, H, W, C] (and a one-hot label [B, K]) -> [B, outputs]``, through hidden layers of tanh."""
+    """``[B, *shape] (and a one-hot label [B, K]) -> [B, outputs]``, through hidden layers of tanh."""
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         outputs: int,
         *,
         hidden: Sequence[int],
@@ -103,8 +104,7 @@ class DenseEncoder(nnx.Module):
         classes: int = 0,
         rngs: nnx.Rngs,
     ):
-        height, width, channels = shape
-        self.body = MLP(height * width * channels + classes, hidden, outputs, activation=activation, rngs=rngs)
+        self.body = MLP(math.prod(shape) + classes, hidden, outputs, activation=activation, rngs=rngs)
 
     def __call__(
         self,
@@ -114,17 +114,17 @@ class DenseEncoder(nnx.Module):
         key: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """``[B, H, W, C] -> [B, outputs]``."""
+        """``[B, *shape] -> [B, outputs]``."""
         x = x.reshape(x.shape[0], -1)
         return self.body(x if label is None else jnp.concatenate([x, label.astype(x.dtype)], axis=-1))
 
 
 class DenseDecoder(nnx.Module):
-    """``[B, latent] (and a one-hot label [B, K]) -> [B, H, W, outputs]``, through hidden layers of tanh."""
+    """``[B, latent] (and a one-hot label [B, K]) -> [B, *shape]`` with ``outputs`` in place of the last axis."""
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         outputs: int,
         *,
         latent: int,
@@ -133,9 +133,8 @@ class DenseDecoder(nnx.Module):
         classes: int = 0,
         rngs: nnx.Rngs,
     ):
-        height, width, _ = shape
-        self.image = (height, width, outputs)
-        self.body = MLP(latent + classes, hidden, height * width * outputs, activation=activation, rngs=rngs)
+        self.shape = (*shape[:-1], outputs)
+        self.body = MLP(latent + classes, hidden, math.prod(self.shape), activation=activation, rngs=rngs)
 
     def __call__(
         self,
@@ -145,6 +144,6 @@ class DenseDecoder(nnx.Module):
         key: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """``[B, latent] -> [B, H, W, outputs]``."""
+        """``[B, latent] -> [B, ..., outputs]``."""
         z = z if label is None else jnp.concatenate([z, label.astype(z.dtype)], axis=-1)
-        return self.body(z).reshape(z.shape[0], *self.image)
+        return self.body(z).reshape(z.shape[0], *self.shape)

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from gen_jax.checks import Amount, Count, Number, Share, plain
-from gen_jax.protocol import Model, State, Tree, due, players
+from gen_jax.protocol import Model, State, Tree, due
 from gen_jax.train import shard
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.ema import Average
@@ -150,7 +150,7 @@ def fit(
       quiet: show nothing.
 
     Raises:
-      BeginError: a player cannot begin as asked, or rests and begins with nothing.
+      BeginError: a player cannot begin as asked.
       DivergedError: a loss or a gradient norm is not finite; nothing non-finite was saved.
       InterruptedRun: SIGINT or SIGTERM; the state was saved.
       CheckpointError: the directory's checkpoints cannot be used.
@@ -163,7 +163,7 @@ def fit(
     earlier = {} if state is None or checkpoints is None else checkpoints.metadata(int(state.step))
     spent = float(earlier.get("seconds", 0.0))
     if state is None:
-        _check_begin(model, template, begin)
+        _check_begin(template, begin)
         state = _initial_state(model, batches, training, optimizers, prepare, mesh, shardings, begin)
     step = make_step(
         model.turns,
@@ -394,16 +394,10 @@ def _initial_state(
     return jax.jit(make, out_shardings=shardings)(jax.random.key(training.seed), first, dict(begin))
 
 
-def _check_begin(model: Model, template: State, begin: Mapping[str, tuple[Tree, Tree]]) -> None:
+def _check_begin(template: State, begin: Mapping[str, tuple[Tree, Tree]]) -> None:
     unknown = sorted(set(begin) - set(template.params))
     if unknown:
         raise BeginError(f"expected players of this model, {', '.join(template.params)}, to begin, got {unknown[0]!r}")
-    resting = sorted(set(template.params) - set(players(model.turns)) - set(begin))
-    if resting:
-        raise BeginError(
-            f"{resting[0]} never moves in this game, and begins with nothing that was trained; give the run that it is "
-            f"from: begin={{{resting[0]!r}: run}}, on the command line --begin {resting[0]}=DIRECTORY"
-        )
 
 
 def overlaid(new: Tree, known: Tree, name: str) -> Tree:
