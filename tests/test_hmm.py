@@ -219,9 +219,13 @@ def known_chain(kind):
 @kinds
 def test_parameters_of_known_data_are_recovered(kind):
     truth, x, lengths, states = known_chain(kind)
-    model = start_for(kind, x, lengths, states=2)
-    for _ in range(100):
-        model, _ = em_step(model, x, lengths)
+    finished = []
+    for seed in range(3):  # EM finds a maximum near its start: the best of three
+        model = start_for(kind, x, lengths, states=2, seed=seed)
+        for _ in range(60):
+            model, evidence = em_step(model, x, lengths)
+        finished.append((float(evidence.sum()), seed, model))
+    model = max(finished)[2]
     if kind == "symbols":
         order = np.argsort(-np.asarray(model["emission"][:, 0]))
     else:

@@ -118,21 +118,23 @@ def initial(
     stay: float = 0.5,
     lloyd_steps: int = 10,
 ) -> HMM:
-    """Where EM starts: states alike but for what they emit, each of which is followed by itself with odds ``stay``.
+    """Where EM starts: at states each of which is followed by itself with probability ``stay``, and else by any other.
 
-    With ``symbols``, each state emits these as often as the data, times factors drawn from [1/2, 3/2] that part the
-    states; else each is a Gaussian of a cluster of k-means.
+    With ``symbols``, a state emits each as often as the data have it, times a factor from the exponential law of mean
+    1, which parts the states; else it is a Gaussian of a cluster of k-means.
     """
-    leave = (1 - stay) / max(states - 1, 1)
-    transition = jnp.where(jnp.eye(states, dtype=bool), stay if states > 1 else 1.0, leave)
+    emission_key, key = jax.random.split(key)
+    odds = jax.random.exponential(key, (states, states)) * (1 - jnp.eye(states))
+    others = odds / jnp.maximum(odds.sum(1, keepdims=True), jnp.finfo(odds.dtype).tiny)
+    transition = jnp.eye(states) * (stay if states > 1 else 1.0) + (1 - stay) * others
     start = {"start": jnp.full(states, 1 / states), "transition": transition}
     rows = _observed(x, lengths)
     if symbols:
         counts = jnp.ones(symbols).at[rows].add(1.0)  # none is impossible at the start
-        emission = counts * jax.random.uniform(key, (states, symbols), minval=0.5, maxval=1.5)
+        emission = counts * jax.random.exponential(emission_key, (states, symbols))
         return {**start, "emission": emission / emission.sum(1, keepdims=True)}
     least = LEAST_SHARE_OF_VARIANCE * rows.var(0).mean()
-    mixture = gmm.initial_mixture(key, rows, states, covariance, least, lloyd_steps)
+    mixture = gmm.initial_mixture(emission_key, rows, states, covariance, least, lloyd_steps)
     return {**start, "means": mixture["means"], "covariances": mixture["covariances"]}
 
 
