@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 from scipy.special import logsumexp
 
+from gen_jax.data import DataError, texts
 from gen_jax.fields import REAL, SYMBOL, Field
 from gen_jax.models import hmm
 
@@ -384,3 +385,47 @@ def test_free_parameters_and_refusals():
         with pytest.raises(ValueError, match="one field of symbols"):
             hmm.HMMConfig().build(fields)
     assert hmm.HMMConfig().build({**two, "sequence": Field((3,), SYMBOL, 2)}).makes == "sequence"
+
+
+def loaded(function, split):
+    try:
+        return function(split)
+    except DataError as error:
+        pytest.skip(str(error))
+
+
+def best_of(starts, x, steps, **options):
+    """The likeliest end of so many starts."""
+    finished = []
+    for seed in range(starts):
+        model = initial(jax.random.key(seed), x, states=2, **options)
+        for _ in range(steps):
+            model, evidence = em_step(model, x)
+        finished.append((float(evidence.sum()) / x.size, seed, model))
+    return max(finished)
+
+
+@pytest.mark.slow
+def test_the_two_states_of_english_are_vowels_and_consonants():
+    with jax.enable_x64(False):
+        letters = loaded(texts.letters, "train")
+        found, _, model = best_of(5, jnp.asarray(letters.values["sequence"]), 150, symbols=27)
+    vowels = [letters.names["sequence"].index(letter) for letter in "_aeiou"]
+    emission = np.asarray(model["emission"])
+    state = emission[:, vowels].sum(1).argmax()
+    # Another program's EM on the same letters, to three digits.
+    np.testing.assert_allclose(emission[state, vowels], [0.378, 0.127, 0.189, 0.115, 0.129, 0.043], atol=1e-3)
+    assert emission[1 - state, vowels].sum() < 0.02
+    held_out = jnp.asarray(texts.letters("test").values["sequence"])
+    assert abs(float(log_likelihood(model, held_out).sum()) / held_out.size - found) < 0.02
+
+
+@pytest.mark.slow
+def test_the_two_states_of_the_phage_differ_in_gc_and_last_for_thousands_of_bases():
+    with jax.enable_x64(False):
+        rows = [loaded(texts.phage, split).values["sequence"] for split in ("train", "test")]
+        _, _, model = best_of(3, jnp.asarray(np.concatenate(rows)), 150, symbols=4, stay=0.99)
+    gc = np.asarray(model["emission"])[:, 1:3].sum(1)
+    order = gc.argsort()
+    np.testing.assert_allclose(gc[order], [0.405, 0.545], atol=2e-3)
+    np.testing.assert_allclose(np.diag(model["transition"])[order], [0.9996, 0.9998], atol=1e-4)

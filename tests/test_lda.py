@@ -58,7 +58,7 @@ def some_lambda(seed=0, topics=TOPICS, vocabulary=VOCABULARY):
 
 
 def buffers_of(concentrations, step=0):
-    return {"topics": {"lambda": jnp.asarray(concentrations), "step": jnp.asarray(step, jnp.int32)}}
+    return {"topics": {"lambda": jnp.asarray(concentrations), "step": jnp.asarray(float(step))}}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -334,6 +334,7 @@ def _sequence_of(fields: Fields) -> tuple[str, Field]:
 
 
 REFERENCE = HMMConfig()
-"""Two states, as for the vowels of English and the two kinds of DNA of the lambda phage."""
-SMALL = HMMConfig()
-"""The same."""
+"""Two states, as for the vowels of English."""
+SMALL = REFERENCE
+PERSISTENT = HMMConfig(stay=0.99)
+"""Two states that last, as the two kinds of DNA of the lambda phage do."""

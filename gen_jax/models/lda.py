@@ -59,7 +59,7 @@ def infer(
       tolerance: of gamma.
       iterations: at most so many.
     """
-    expected = _expected_log(topics).T
+    word, count, expected = jnp.asarray(word), jnp.asarray(count), _expected_log(topics).T
     documents, slots = word.shape
     widths = [64 * 2**i for i in range(20) if 64 * 2**i < slots] + [slots]
     used = jnp.where(count > 0, jnp.arange(1, slots + 1), 0).max(1)
@@ -174,7 +174,7 @@ class LDA:
         """Topics near to even, lambda ~ Gamma(100, 1 / 100) ``[K, V]``; they owe nothing to the batch."""
         self._documents(batch)
         start = jax.random.gamma(key, 100.0, (self.topic_count, self.vocabulary)) / 100
-        return {"topics": {}}, {"topics": {"lambda": start, "step": jnp.zeros((), jnp.int32)}}
+        return {"topics": {}}, {"topics": {"lambda": start, "step": jnp.zeros(())}}
 
     def negative_bound(
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: jax.Array, ema: dict
@@ -185,7 +185,7 @@ class LDA:
         inferred = self._infer(buffers, batch)
         corpus = self.documents or len(word)
         wanted = self.eta + corpus / len(word) * inferred.statistics
-        rate = (self.delay + t.astype(old.dtype)) ** -self.forgetting if self.documents else 1.0
+        rate = (self.delay + t) ** -self.forgetting if self.documents else 1.0
         bound = inferred.bound.mean() - dirichlet_divergence(old, self.eta).sum() / corpus
         perplexity = jnp.exp(-inferred.bound.sum() / count.sum())
         carried = {"lambda": (1 - rate) * old + rate * wanted, "step": t + 1}
