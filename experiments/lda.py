@@ -7,7 +7,13 @@ Hardware: 2 CPU cores, 1.2 to 1.6 seconds a pass over 11,291 documents (5,000 wo
 of a step of EM is the iteration of each document's gamma. It has nothing to move by an optimizer: the topics lie in the
 buffers.
 
-Perplexity per word of the 7,523 test documents after 20 passes from the same start: RESULTS
+Perplexity per word of the 7,523 test documents after 20 passes from the same topics, without and with what the topics
+themselves cost (scikit-learn's ``perplexity`` is the second):
+
+    this                                                     2035.3    2464.3
+    scikit-learn, every gamma from 1 as here                 2035.4    2464.4
+    scikit-learn, every gamma from a random place            2021.7    2446.5
+    this in batches of 1,024 (after 1, 5, 20 passes)         2279.9, 2087.3, 2039.5
 
 The commonest words of ten topics after 20 passes:
 

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 import scipy.stats
 from scipy.special import gammaln, logsumexp
 from sklearn.decomposition import LatentDirichletAllocation
 
+from gen_jax.data import DataError, texts
 from gen_jax.fields import COUNT, SYMBOL, Field
 from gen_jax.models import lda
 
@@ -84,10 +86,10 @@ class Ones:
         return np.ones(size)
 
 
-def oracle(model, concentrations, x, **options):
+def oracle(model, concentrations, x, topics=TOPICS, **options):
     """scikit-learn's, at the same point."""
     theirs = LatentDirichletAllocation(
-        TOPICS,
+        topics,
         doc_topic_prior=model.alpha,
         topic_word_prior=model.eta,
         mean_change_tol=model.tolerance,
@@ -319,3 +321,29 @@ def test_refusals():
         lda.LDAConfig().build({"word": Field((5,), SYMBOL, 3)})
     with pytest.raises(ValueError, match="'word' of symbols"):
         lda.LDAConfig().build({"word": Field((5,), SYMBOL, 3), "count": Field((4,), COUNT)})
+
+
+@pytest.mark.slow
+def test_held_out_newsgroups_are_as_perplexing_as_to_scikit_learn():
+    """After five passes from the same topics, in float32 against float64."""
+    try:
+        train, test = texts.newsgroups("train"), texts.newsgroups("test")
+    except DataError as error:
+        pytest.skip(str(error))
+    with jax.enable_x64(False):
+        model = lda.LDAConfig().build(train.fields)
+        batch, held_out = ({name: jnp.asarray(x) for name, x in split.values.items()} for split in (train, test))
+        params, buffers = model.init(jax.random.key(0), batch)
+        start = np.asarray(buffers["topics"]["lambda"], np.float64)
+        for _ in range(5):
+            buffers = turn(model, buffers, batch)[1].buffers
+        bound = float(run(model, "bound", params, buffers, held_out))
+        perplexity = float(run(model, "perplexity", params, buffers, held_out))
+    x, x_test = (scipy.sparse.csr_matrix(table(split.values, 5000)) for split in (train, test))
+    theirs = oracle(model, start, x, topics=20)
+    for _ in range(5):
+        theirs._em_step(x, total_samples=x.shape[0], batch_update=True)
+    assert np.exp(-bound / x_test.sum()) == pytest.approx(theirs.perplexity(x_test), rel=1e-3)
+    shares = x.sum(0) / x.sum()
+    alone = np.exp(-(x_test @ np.log(shares).T).sum() / x_test.sum())
+    assert perplexity < 0.85 * alone  # of a model of single words

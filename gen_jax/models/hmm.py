@@ -127,7 +127,7 @@ def initial(
     odds = jax.random.exponential(key, (states, states)) * (1 - jnp.eye(states))
     others = odds / jnp.maximum(odds.sum(1, keepdims=True), jnp.finfo(odds.dtype).tiny)
     transition = jnp.eye(states) * (stay if states > 1 else 1.0) + (1 - stay) * others
-    start = {"start": jnp.full(states, 1 / states), "transition": transition}
+    start = {"start": jnp.ones(states) / states, "transition": transition}
     rows = _observed(x, lengths)
     if symbols:
         counts = jnp.ones(symbols).at[rows].add(1.0)  # none is impossible at the start
