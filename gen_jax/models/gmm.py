@@ -37,7 +37,7 @@ _multiply = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 def log_likelihood(mixture: Mixture, x: jax.Array) -> jax.Array:
     """The log of the density (1) at ``x [N, D]``, nats ``[N]``."""
-    return jax.nn.logsumexp(_joint_log_density(mixture, x), axis=0)
+    return jax.nn.logsumexp(joint_log_density(mixture, x), axis=0)
 
 
 def em_step(mixture: Mixture, x: jax.Array, regularisation: float = 0.0) -> tuple[Mixture, jax.Array]:
@@ -46,13 +46,16 @@ def em_step(mixture: Mixture, x: jax.Array, regularisation: float = 0.0) -> tupl
     Returns:
       The new mixture, and the log-likelihood of ``x`` under the old one, nats ``[N]``.
     """
-    joint = _joint_log_density(mixture, x)
+    joint = joint_log_density(mixture, x)
     evidence = jax.nn.logsumexp(joint, axis=0)
     return maximise(x, jnp.exp(joint - evidence), _kind(mixture), regularisation), evidence
 
 
 def maximise(
-    x: jax.Array, responsibilities: jax.Array, covariance: Covariance = "full", regularisation: float = 0.0
+    x: jax.Array,
+    responsibilities: jax.Array,
+    covariance: Covariance = "full",
+    regularisation: float | jax.Array = 0.0,
 ) -> Mixture:
     """The M-step (3) for ``x [N, D]`` and ``responsibilities [K, N]``."""
 
@@ -122,7 +125,7 @@ def initial_mixture(
     x: jax.Array,
     components: int,
     covariance: Covariance = "full",
-    regularisation: float = 0.0,
+    regularisation: float | jax.Array = 0.0,
     lloyd_steps: int = 10,
 ) -> Mixture:
     """The M-step (3) with every row of ``x [N, D]`` given to the nearest centre of k-means++ and Lloyd."""
@@ -140,7 +143,7 @@ def _kind(mixture: Mixture) -> Covariance:
     return "full" if mixture["covariances"].ndim == 3 else "diagonal"
 
 
-def _joint_log_density(mixture: Mixture, x: jax.Array) -> jax.Array:
+def joint_log_density(mixture: Mixture, x: jax.Array) -> jax.Array:
     """``log w_k N(x_n; m_k, C_k)``, nats ``[K, N]``."""
     constant = -0.5 * x.shape[1] * jnp.log(2 * jnp.pi)
 
