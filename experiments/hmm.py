@@ -3,8 +3,8 @@
     python -m experiments.hmm --data letters --workdir runs/letters --seed 3
     python -m experiments.hmm --preset persistent --data phage --workdir runs/phage
 
-Hardware: 2 CPU cores, 0.01 seconds a step on either. Every step is one of EM on the whole training split
-(``--batch-size 0``), which has nothing to move by an optimizer: the model lies in the buffers.
+Hardware: 2 CPU cores, 0.01 seconds a step on either. Every step is one of EM on the whole training split,
+which has nothing to move by an optimizer: the model lies in the buffers.
 
 letters (50,000 letters of Debian's fortunes): after 100 to 200 steps -2.762 nats a letter, -2.765 on the 10,000 that
 follow; one state is the space and the vowels,
@@ -20,36 +20,18 @@ bases drawn alone have -1.3882; a state of GC content 0.417 that stays with prob
 ``--stay`` 0.99 five end there, with 0.9 two, with 0.5 none.
 """
 
-from dataclasses import dataclass
-from typing import Annotated
-
-from experiments.launch import Flat, FlatPlace, Place, launch, train_as
+from experiments.launch import Place, Settings, launch
 from gen_jax import Adam, Training
 from gen_jax.models import hmm
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the hidden Markov model."""
-
-    place: FlatPlace = Place(data="letters", workdir="runs/hmm")
-    model: Annotated[hmm.HMMConfig, Flat] = hmm.SMALL
-    training: Annotated[Training, Flat] = Training(
-        steps=200, batch_size=0, log_every=10, checkpoint_every=100, ema_half_life=0
-    )
-
-    @property
-    def optimizers(self) -> dict[str, Adam]:
-        """By player."""
-        return {"chain": Adam()}
-
+TRAINING = Training(steps=200, log_every=10, checkpoint_every=100, ema_half_life=0)
 
 PRESETS = {
-    "small": Settings(),
-    "reference": Settings(model=hmm.REFERENCE),
-    "persistent": Settings(place=Place(data="phage", workdir="runs/phage"), model=hmm.PERSISTENT),
+    "small": Settings(hmm.SMALL, Adam(), TRAINING, Place(data="letters", workdir="runs/hmm")),
+    "reference": Settings(hmm.REFERENCE, Adam(), TRAINING, Place(data="letters", workdir="runs/hmm")),
+    "persistent": Settings(hmm.PERSISTENT, Adam(), TRAINING, Place(data="phage", workdir="runs/phage")),
 }
 
 
 if __name__ == "__main__":
-    launch(train_as("hmm"), PRESETS, name="hmm", doc=__doc__)
+    launch(PRESETS, name="hmm", doc=__doc__)

@@ -29,35 +29,17 @@ The commonest words of ten topics after 20 passes:
     hockey team play nhl game period league season
 """
 
-from dataclasses import dataclass
-from typing import Annotated
-
-from experiments.launch import Flat, FlatPlace, Place, launch, train_as
+from experiments.launch import Place, Settings, launch
 from gen_jax import Adam, Training
 from gen_jax.models import lda
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of latent Dirichlet allocation."""
-
-    place: FlatPlace = Place(data="newsgroups", workdir="runs/lda")
-    model: Annotated[lda.LDAConfig, Flat] = lda.SMALL
-    training: Annotated[Training, Flat] = Training(
-        steps=20, batch_size=0, log_every=1, checkpoint_every=10, ema_half_life=0
-    )
-
-    @property
-    def optimizers(self) -> dict[str, Adam]:
-        """By player."""
-        return {"topics": Adam()}
-
+TRAINING = Training(steps=20, log_every=1, checkpoint_every=10, ema_half_life=0)
 
 PRESETS = {
-    "small": Settings(),
-    "reference": Settings(model=lda.REFERENCE),
+    "small": Settings(lda.SMALL, Adam(), TRAINING, Place(data="newsgroups", workdir="runs/lda")),
+    "reference": Settings(lda.REFERENCE, Adam(), TRAINING, Place(data="newsgroups", workdir="runs/lda")),
 }
 
 
 if __name__ == "__main__":
-    launch(train_as("lda"), PRESETS, name="lda", doc=__doc__)
+    launch(PRESETS, name="lda", doc=__doc__)

@@ -39,6 +39,9 @@ class Kind(NamedTuple):
     level: float
     """How far apart two neighbouring values are as seen; 0 of numbers, whose log-probability is a density's."""
 
+    def __repr__(self) -> str:
+        return self.name.upper()
+
 
 class Field(NamedTuple):
     """One array of an example."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from gen_jax.fields import REAL, SYMBOL, Field, Fields, images
+from gen_jax.fields import COUNT, REAL, SYMBOL, Field, Fields, images
 from gen_jax.models import (
     ClassifierGuidedConfig,
     CLDConfig,
@@ -20,8 +20,10 @@ from gen_jax.models import (
     FlowMatchingConfig,
     GANConfig,
     GMMConfig,
+    HMMConfig,
     ImprovedDDPMConfig,
     LatentConfig,
+    LDAConfig,
     RectificationConfig,
     ScoreSDEConfig,
     VAEConfig,
@@ -57,13 +59,20 @@ CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=
 
 ZOO = {
     "gmm": Entry(GMMConfig(components=2, covariance="diagonal")),
+    "hmm": Entry(HMMConfig(states=3), {"sequence": Field((6,), SYMBOL, 5), "length": Field((), SYMBOL, 7)}),
+    "hmm_reals": Entry(HMMConfig(states=2, covariance="diagonal", scatter=0.1), {"sequence": Field((6, 2), REAL)}),
+    "lda": Entry(
+        LDAConfig(topics=2),
+        {"word": Field((6,), SYMBOL, 9), "count": Field((6,), COUNT), "length": Field((), SYMBOL, 20)},
+    ),
     "vae": Entry(VAEConfig(latent=4, widths=(4, 8), dense=(16,))),
     "vae_colour": Entry(VAEConfig(latent=4, widths=(4,), dense=(16,), likelihood="logistic"), images((12, 12, 3))),
     "vae_conditional": Entry(DenseVAEConfig(latent=4, hidden=(16,), conditional=True)),
     "vqvae_codec": Entry(CODEC),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
     "latent": Entry(
-        LatentConfig(VAEConfig(latent=4, widths=(4,), dense=(8,)), DenseVAEConfig(3, (8,), likelihood="gaussian")), SMALL
+        LatentConfig(VAEConfig(latent=4, widths=(4,), dense=(8,)), DenseVAEConfig(3, (8,), likelihood="gaussian")),
+        SMALL,
     ),
     "gan": Entry(
         GANConfig(latent=4, hidden=(16,), loss="wasserstein", gradient_penalty=1.0, conditional=True),

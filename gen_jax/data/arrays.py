@@ -7,7 +7,7 @@ channels, symbols in ``0 .. size - 1``, real numbers finite.
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,6 +83,17 @@ class Source:
             counts=by_new_name(self.counts),
             names=by_new_name(self.names),
         )
+
+
+class Loaded(NamedTuple):
+    """One split of a data set, in memory."""
+
+    values: Mapping[str, np.ndarray]
+    """Arrays ``[N, ...]`` by field."""
+    fields: Fields
+    name: str
+    names: Mapping[str, Sequence[str]]
+    """What the values of symbols are called, by field."""
 
 
 def from_arrays(

@@ -32,6 +32,7 @@ from gen_jax.fields import images
 DATA_DIRECTORY = "GEN_JAX_DATA_DIR"  # environment variables
 TFDS_DIRECTORY = "TFDS_DATA_DIR"
 
+OWN = ("digits", "fashion_mnist", "letters", "phage", "newsgroups", "ring", "grid", "swiss_roll")  # not of TFDS
 DEBIAN = pathlib.Path("/usr/share/datasets/fashion-mnist")  # where its package dataset-fashion-mnist installs
 
 
@@ -153,16 +154,15 @@ def _tfds_builder(name: str) -> Any:
     try:
         builder = tfds.builder(name, data_dir=os.environ.get(TFDS_DIRECTORY) or None, try_gcs=False)
     except Exception as error:  # what it raises depends on the name, the version and the code behind the set
-        known = ["digits", "fashion_mnist", *tfds.list_builders(with_community_datasets=False)]
+        known = [*OWN, *tfds.list_builders(with_community_datasets=False)]
         if name in known:
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{name}: TFDS cannot open this set ({reason}); prepare it again") from None
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise DataError(
-            f"{name}: no file, folder or data set of this name; {hint}Known are digits, fashion_mnist, a"
-            " folder of"
-            " images, an .npy or .npz file, and the names of TFDS"
+            f"{name}: no file, folder or data set of this name; {hint}Known are {', '.join(OWN)}, a folder of images,"
+            " an .npy or .npz file, and the names of TFDS"
         ) from None
     if not builder.info.splits:
         raise DataError(

@@ -11,8 +11,7 @@ Every split is drawn by a generator of its own, which is the same for ever.
 
 import numpy as np
 
-from gen_jax.data.arrays import choose_split
-from gen_jax.data.texts import Loaded
+from gen_jax.data.arrays import Loaded, choose_split
 from gen_jax.fields import REAL, Field
 
 SIZES = {"train": 10_000, "test": 2_000}

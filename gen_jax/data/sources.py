@@ -3,14 +3,16 @@
 import difflib
 import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
-from gen_jax.data import files, named
+from gen_jax.data import files, named, points, texts
 from gen_jax.data.arrays import (
     MEMORY_LIMIT,
     DataError,
     Examples,
+    Loaded,
     Source,
     checked_images,
     checked_shape,
@@ -24,6 +26,16 @@ from gen_jax.data.arrays import (
 from gen_jax.data.files import quote
 from gen_jax.fields import images
 
+MADE_OF_FIELDS: dict[str, Callable[[str], Loaded]] = {
+    "letters": texts.letters,
+    "phage": texts.phage,
+    "newsgroups": texts.newsgroups,
+    "ring": points.ring,
+    "grid": points.grid,
+    "swiss_roll": points.swiss_roll,
+}
+"""Data sets of other fields than images, by name; each is a function of the split."""
+
 __all__ = ["DataError", "Source", "from_arrays", "load"]
 
 
@@ -36,13 +48,14 @@ def load(
 ) -> Source:
     """A data set by name or path.
 
-    ``digits`` is scikit-learn's 1,797 grey 8x8 images (30 of each class are the test split);
-    ``fashion_mnist`` is read from ``$GEN_JAX_DATA_DIR/fashion_mnist`` or Debian's package, else from TFDS. A
-    path is a folder of images, whose sub-folders are classes, an ``.npy`` file (uint8 ``[N, H, W, C]`` or
-    ``[N, H, W]``) or an ``.npz`` file (arrays ``image`` and, optionally, ``label``; or arrays of any fields, see
-    :func:`~gen_jax.data.arrays.from_fields`). Files have no split of their own: a tenth, chosen by a
-    fixed permutation, is ``test``, the rest ``train``. Any other name is a TFDS image set in ``$TFDS_DATA_DIR``,
-    prepared with ``file_format="array_record"``.
+    ``digits`` is scikit-learn's 1,797 grey 8x8 images (30 of each class are the test split); ``fashion_mnist`` is read
+    from ``$GEN_JAX_DATA_DIR/fashion_mnist`` or Debian's package, else from TFDS; ``letters``, ``phage`` and
+    ``newsgroups`` are sequences and documents (:mod:`gen_jax.data.texts`), ``ring``, ``grid`` and ``swiss_roll`` points
+    (:mod:`gen_jax.data.points`). A path is a folder of images, whose sub-folders are classes, an ``.npy`` file (uint8
+    ``[N, H, W, C]`` or ``[N, H, W]``) or an ``.npz`` file (arrays ``image`` and, optionally, ``label``; or arrays of any
+    fields, see :func:`~gen_jax.data.arrays.from_fields`). Files have no split of their own: a tenth, chosen by a fixed
+    permutation, is ``test``, the rest ``train``. Any other name is a TFDS image set in ``$TFDS_DATA_DIR``, prepared
+    with ``file_format="array_record"``.
 
     Args:
       name_or_path: see above; write ``./digits`` for a folder that is called as a data set is.
@@ -59,6 +72,10 @@ def load(
         checked_shape((image_size, image_size, 1), "image size")
     if name_or_path == "digits":
         return named.digits(split, image_size)
+    if name_or_path in MADE_OF_FIELDS:
+        _refuse_size(name_or_path, image_size)
+        loaded = MADE_OF_FIELDS[name_or_path](split)
+        return from_fields(loaded.values, loaded.fields, name=loaded.name, split=split, names=loaded.names)
     directory = named.fashion_directory()
     if name_or_path == "fashion_mnist" and directory:
         return named.fashion_mnist(directory, split, image_size)

@@ -17,15 +17,13 @@ import os
 import pathlib
 import re
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from gen_jax.data.arrays import DataError, choose_split
+from gen_jax.data.arrays import DataError, Loaded, choose_split
 from gen_jax.data.files import quote
 from gen_jax.data.named import DATA_DIRECTORY
-from gen_jax.fields import COUNT, SYMBOL, Field, Fields
+from gen_jax.fields import COUNT, SYMBOL, Field
 
 FORTUNES = pathlib.Path("/usr/share/games/fortunes")
 BOWTIE = pathlib.Path("/usr/share/doc/bowtie2/examples/reference")
@@ -36,17 +34,6 @@ BASES = "ACGT"
 VOCABULARY = 5000  # words of newsgroups
 COMMONEST = 150  # words that are left out, by the documents that have them
 SHORTEST = 3  # letters of a word
-
-
-class Loaded(NamedTuple):
-    """One split of a data set, in memory."""
-
-    values: Mapping[str, np.ndarray]
-    """Arrays ``[N, ...]`` by field."""
-    fields: Fields
-    name: str
-    names: Mapping[str, Sequence[str]]
-    """What the values of symbols are called, by field."""
 
 
 def letters(split: str, count: int = 50_000, length: int = 500) -> Loaded:

@@ -43,8 +43,10 @@ from gen_jax.models.edm import EDMConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gan import GAN, GANConfig
 from gen_jax.models.gmm import GMM, GMMConfig
+from gen_jax.models.hmm import HiddenMarkov, HMMConfig
 from gen_jax.models.improved_ddpm import ImprovedDDPMConfig, LearnedVariance
 from gen_jax.models.latent import Latent, LatentConfig
+from gen_jax.models.lda import LDA, LDAConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
@@ -54,6 +56,8 @@ from gen_jax.protocol import Configuration, Model
 
 CONFIGURATIONS: tuple[type[Configuration], ...] = (
     GMMConfig,
+    HMMConfig,
+    LDAConfig,
     VAEConfig,
     DenseVAEConfig,
     VQCodecConfig,
@@ -82,6 +86,7 @@ __all__ = [
     "DDGAN",
     "GAN",
     "GMM",
+    "LDA",
     "VAE",
     "VDM",
     "VQVAE",
@@ -102,7 +107,10 @@ __all__ = [
     "FlowMatchingConfig",
     "GANConfig",
     "GMMConfig",
+    "HMMConfig",
+    "HiddenMarkov",
     "ImprovedDDPMConfig",
+    "LDAConfig",
     "Latent",
     "LatentConfig",
     "LearnedVariance",

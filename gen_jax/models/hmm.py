@@ -23,12 +23,13 @@ or ``[N, T, D]`` reals, of which the first ``lengths [N]`` steps are real; none:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gen_jax import chains
+from gen_jax.checks import Amount, Count, Number, Within, plain
 from gen_jax.fields import REAL, SYMBOL, Field, Fields, describe
 from gen_jax.models import gmm
 from gen_jax.models.gmm import Covariance
@@ -194,7 +195,8 @@ def _kind(hmm: HMM) -> Covariance:
 class HiddenMarkov:
     """A game of one player, ``chain``, who has no parameters: its model is in the buffers, and a step is one of EM.
 
-    It is exact EM if the batch is the whole data set (``--batch-size 0``); a step forgets all but its own batch. Where
+    It is exact EM if the batch is the whole data set, which it is unless another is asked for; a step forgets all but its
+    own batch. Where
     the data have a ``length``, what is beyond it does not count, and samples are told theirs.
     """
 
@@ -208,6 +210,7 @@ class HiddenMarkov:
     lloyd_steps: int = 10
 
     log_prob_kind: ClassVar[str] = "exact"
+    whole_set: ClassVar[bool] = True  # what it is fitted to at once, unless a batch is asked for
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -278,42 +281,40 @@ class HiddenMarkov:
         return x, batch["length"] if "length" in self.given else None
 
 
-@dataclass(frozen=True)
-class HMMConfig:
-    """A hidden Markov model of symbols or of reals; train it with the whole data set as one batch."""
+Concentration = Annotated[float, Within(1)]
 
-    states: int = 2
+
+@plain
+class HMMConfig:
+    """A hidden Markov model of symbols or of reals."""
+
+    states: Count = 2
     """Hidden states."""
     covariance: Covariance = "full"
     """Whether the reals of one state are correlated; symbols have none."""
-    stay: float = 0.5
+    stay: Annotated[float, Within(0, 1, open_low=True, open_high=True)] = 0.5
     """At the start, the probability that a state is followed by itself."""
-    start_concentration: float = 1.0
+    start_concentration: Concentration = 1.0
     """Dirichlet prior of the first state; 1: maximum likelihood."""
-    transition_concentration: float = 1.0
+    transition_concentration: Concentration = 1.0
     """Dirichlet prior of the next state; 1: maximum likelihood."""
-    emission_concentration: float = 1.0
+    emission_concentration: Concentration = 1.0
     """Dirichlet prior of symbols; 1: maximum likelihood, by which symbols that were never seen are impossible."""
-    scatter: float = 0.0
+    scatter: Amount = 0.0
     """Added to every state's sum of squared deviations, in the data's unit squared; 0: maximum likelihood, by which a
     state may shrink to one point."""
-    lloyd_steps: int = 10
+    lloyd_steps: Number = 10
     """Steps of k-means before the first of EM, for reals."""
 
     def build(self, fields: Fields) -> HiddenMarkov:
         """The game for ``sequence``, or for the only symbols [T] or reals [T, D] that the data have.
 
         Raises:
-          ValueError: if there are none, or several and none is ``sequence``, or if a number is out of range.
+          ValueError: if there are none, or several and none is ``sequence``.
         """
-        concentrations = (self.start_concentration, self.transition_concentration, self.emission_concentration)
-        if self.states < 1 or min(concentrations) < 1 or self.scatter < 0 or not 0 < self.stay < 1:
-            raise ValueError(
-                "expected at least 1 state, concentrations of 1 or more, a scatter of 0 or more and 0 < stay < 1, got"
-                f" {self.states}, {concentrations}, {self.scatter} and {self.stay}"
-            )
         name, field = _sequence_of(fields)
         given = ("length",) if "length" in fields else ()
+        concentrations = self.start_concentration, self.transition_concentration, self.emission_concentration
         prior = Prior(*concentrations, self.scatter)
         return HiddenMarkov(name, field, given, self.states, self.covariance, prior, self.stay, self.lloyd_steps)
 
