@@ -238,14 +238,25 @@ def test_a_document_does_not_depend_on_its_batch_mates_nor_on_the_width_it_is_wo
     np.testing.assert_allclose(together.statistics.sum(), count.sum())
 
 
-def test_float32_with_a_small_prior_finds_what_float64_finds():
-    """E log theta of an unused topic is -1000 here: its exp is 0 in float32 and in float64."""
-    batch = corpus()
-    exact = lda.infer(batch["word"], batch["count"], some_lambda(), 1e-3)
-    rough = lda.infer(batch["word"], batch["count"], some_lambda().astype(jnp.float32), 1e-3)
+def test_in_float32_a_word_whose_topics_are_all_beyond_the_least_number_is_still_explained():
+    """Of 500 topics one has the first word, the others the second, of which each gets so little that e^-250 remains."""
+    topics = np.full((500, 2), (0.005, 50.0))
+    topics[0] = 50.0, 0.005
+    batch = {"word": jnp.asarray([[0, 1]]), "count": jnp.asarray([[1000, 1]])}
+    exact = lda.infer(batch["word"], batch["count"], jnp.asarray(topics), 1 / 500)
+    rough = lda.infer(batch["word"], batch["count"], jnp.asarray(topics, jnp.float32), 1 / 500)
     assert rough.gamma.dtype == jnp.float32 and all(np.isfinite(x).all() for x in rough)
-    np.testing.assert_allclose(rough.bound, exact.bound, rtol=1e-3, atol=1e-2)
-    np.testing.assert_allclose(rough.statistics.sum(), batch["count"].sum(), rtol=1e-5)
+    np.testing.assert_allclose(rough.gamma.sum(), 1002, rtol=1e-5)
+    np.testing.assert_allclose(rough.statistics.sum(), 1001, rtol=1e-5)
+    assert exact.bound[0] - 500 < rough.bound[0] < exact.bound[0] + 1  # any gamma has a bound, the best the highest
+
+
+def test_float32_finds_what_float64_finds():
+    batch = corpus()
+    exact = lda.infer(batch["word"], batch["count"], some_lambda(), 0.25)
+    rough = lda.infer(batch["word"], batch["count"], some_lambda().astype(jnp.float32), 0.25)
+    np.testing.assert_allclose(rough.bound, exact.bound, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(rough.gamma, exact.gamma, rtol=1e-2, atol=1e-2)
 
 
 def test_divergence_is_that_of_scipys_densities():

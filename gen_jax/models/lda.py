@@ -19,6 +19,7 @@ Documents are pairs ``word [B, L]`` and ``count [B, L]``, of which those with a 
 100,000 words costs nothing. Documents of like length are worked on together, 64 at a time and no wider than they are.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -66,18 +67,17 @@ def infer(
     blocks = -(-documents // BLOCK)
     order = jnp.pad(jnp.argsort(used), (0, blocks * BLOCK - documents), constant_values=documents)  # beyond: empty ones
 
-    def of_width(width: int):  # type: ignore[no-untyped-def]
-        def work(word: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            return _infer_block(word[:, :width], count[:, :width], expected, alpha, tolerance, iterations)
-
-        return work
+    def work(words: jax.Array, counts: jax.Array, *, width: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return _infer_block(words[:, :width], counts[:, :width], expected, alpha, tolerance, iterations)
 
     def one(statistics: jax.Array, chosen: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         words = word.at[chosen].get(mode="fill", fill_value=0)
         counts = count.at[chosen].get(mode="fill", fill_value=0).astype(expected.dtype)
         widest = used.at[chosen].get(mode="fill", fill_value=0).max()
         branch = jnp.searchsorted(jnp.asarray(widths), widest)
-        gamma, bound, answers = jax.lax.switch(branch, [of_width(width) for width in widths], words, counts)
+        gamma, bound, answers = jax.lax.switch(
+            branch, [functools.partial(work, width=width) for width in widths], words, counts
+        )
         return statistics + answers, (gamma, bound)
 
     start = jnp.zeros_like(expected)
@@ -132,7 +132,7 @@ def _expected_log(concentrations: jax.Array) -> jax.Array:
 
 
 def _scaled_exp(x: jax.Array) -> jax.Array:
-    # The product of two of these is never 0, however small the prior: beyond the root of the least number all is alike.
+    # The product of two of these is never 0: with many topics, all of a word's may be beyond the least of numbers.
     least = 0.5 * float(np.log(jnp.finfo(x.dtype).tiny))
     return jnp.exp(jnp.maximum(x - x.max(-1, keepdims=True), least))
 
@@ -206,8 +206,7 @@ class LDA:
 
         def of_topic(words: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
             index, probabilities = inputs
-            cumulative = jnp.cumsum(probabilities)
-            drawn = jnp.searchsorted(cumulative, place * cumulative[-1], side="right").astype(jnp.int32)
+            drawn = jnp.searchsorted(jnp.cumsum(probabilities), place, side="right").astype(jnp.int32)
             return jnp.where(topic == index, jnp.minimum(drawn, self.vocabulary - 1), words), None
 
         inputs = (jnp.arange(self.topic_count), self.topics(buffers))
