@@ -171,7 +171,7 @@ def test_sequences_that_make_no_sense():
     ("codec", "prior", "field"),
     [
         (VAE, EDMConfig(dataclasses.replace(NET, network="mlp"), sampling_steps=2), (2,)),
-        (CODEC, HMMConfig(states=3), (4,)),
+        (CODEC, HMMConfig(states=3, emission_concentration=1.1), (4,)),
     ],
     ids=["EDM of means", "HMM of codes"],
 )

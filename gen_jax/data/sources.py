@@ -52,7 +52,7 @@ def load(
     from ``$GEN_JAX_DATA_DIR/fashion_mnist`` or Debian's package, else from TFDS; ``letters``, ``phage`` and
     ``newsgroups`` are sequences and documents (:mod:`gen_jax.data.texts`), ``ring``, ``grid`` and ``swiss_roll`` points
     (:mod:`gen_jax.data.points`). A path is a folder of images, whose sub-folders are classes, an ``.npy`` file (uint8
-    ``[N, H, W, C]`` or ``[N, H, W]``) or an ``.npz`` file (arrays ``image`` and, optionally, ``label``; or arrays of any
+    ``[N, H, W, C]`` or ``[N, H, W]``) or an ``.npz`` file (arrays ``image`` and, optionally, ``label``; or of any
     fields, see :func:`~gen_jax.data.arrays.from_fields`). Files have no split of their own: a tenth, chosen by a fixed
     permutation, is ``test``, the rest ``train``. Any other name is a TFDS image set in ``$TFDS_DATA_DIR``, prepared
     with ``file_format="array_record"``.

@@ -195,8 +195,8 @@ def _kind(hmm: HMM) -> Covariance:
 class HiddenMarkov:
     """A game of one player, ``chain``, who has no parameters: its model is in the buffers, and a step is one of EM.
 
-    It is exact EM if the batch is the whole data set, which it is unless another is asked for; a step forgets all but its
-    own batch. Where
+    It is exact EM if the batch is the whole data set, which it is unless another is asked for; a step forgets all but
+    its own batch. Where
     the data have a ``length``, what is beyond it does not count, and samples are told theirs.
     """
 

@@ -21,13 +21,14 @@ Documents are pairs ``word [B, L]`` and ``count [B, L]``, of which those with a 
 
 import functools
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma, gammaln
 
+from gen_jax.checks import Amount, Count, Number, Positive, Within, plain
 from gen_jax.fields import COUNT, SYMBOL, Fields, describe
 from gen_jax.protocol import Aux, Batch, Buffers, Params, Turn
 
@@ -141,7 +142,7 @@ def _scaled_exp(x: jax.Array) -> jax.Array:
 class LDA:
     """A game of one player, ``topics``, who has no parameters: lambda is in the buffers, and a step is (3) and (4).
 
-    With ``documents = 0`` each batch is taken for all documents (``--batch-size 0``), and lambda is what it makes of
+    With ``documents = 0`` each batch is taken for all documents, and lambda is what it makes of
     them. Otherwise the batches are of a corpus of so many documents, and lambda follows them slower and slower.
     """
 
@@ -159,6 +160,11 @@ class LDA:
 
     makes: ClassVar[str] = "word"
     log_prob_kind: ClassVar[str] = "lower bound"
+
+    @property
+    def whole_set(self) -> bool:
+        """Whether it is fitted to all documents at once, unless a batch is asked for."""
+        return not self.documents
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -250,41 +256,36 @@ class LDA:
         return word, count
 
 
-@dataclass(frozen=True)
+@plain
 class LDAConfig:
-    """Latent Dirichlet allocation; with ``documents = 0``, train it with all documents as one batch."""
+    """Latent Dirichlet allocation, of all documents at once or, with ``documents``, of a corpus in batches."""
 
-    topics: int = 20
+    topics: Count = 20
     """Topics."""
-    alpha: float = 0.0
+    alpha: Amount = 0.0
     """Concentration of a document's shares of the topics; 0: one over the topics."""
-    eta: float = 0.0
+    eta: Amount = 0.0
     """Concentration of a topic's probabilities of the words; 0: one over the topics."""
-    documents: int = 0
+    documents: Number = 0
     """Documents of the whole corpus, for training in batches; 0: a batch is the corpus."""
-    delay: float = 10.0
+    delay: Amount = 10.0
     """Of training in batches: steps that the first ones count less by."""
-    forgetting: float = 0.7
+    forgetting: Annotated[float, Within(0.5, 1, open_low=True)] = 0.7
     """Of training in batches: the exponent with which steps become small, in (1/2, 1]."""
-    tolerance: float = 1e-3
+    tolerance: Positive = 1e-3
     """A document is done when its gamma moves less than this, words a topic."""
-    iterations: int = 100
+    iterations: Count = 100
     """Or after so many iterations of (3)."""
 
     def build(self, fields: Fields) -> LDA:
         """The game for documents of ``word [L]`` and ``count [L]``.
 
         Raises:
-          ValueError: if there are none, or if a number is out of range.
+          ValueError: if there are none.
         """
         word, count = fields.get("word"), fields.get("count")
         if word is None or count is None or (word.kind, count.kind) != (SYMBOL, COUNT) or word.shape != count.shape:
             raise ValueError(f"expected fields 'word' of symbols [L] and 'count' of counts [L], got {describe(fields)}")
-        if self.topics < 1 or min(self.alpha, self.eta, self.documents) < 0 or not 0.5 < self.forgetting <= 1:
-            raise ValueError(
-                "expected at least 1 topic, alpha, eta and documents of 0 or more and forgetting in (1/2, 1], got"
-                f" {self.topics}, {self.alpha}, {self.eta}, {self.documents} and {self.forgetting}"
-            )
         given = ("length",) if "length" in fields else ()
         return LDA(
             slots=word.shape[0],

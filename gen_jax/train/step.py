@@ -110,7 +110,7 @@ def make_step(
         vital = {_name(turn): loss, f"{player}/gradient_norm": optax.tree.norm(grads).astype(jnp.float32)}
         metrics = {f"{player}/{name}": jnp.asarray(x, jnp.float32) for name, x in aux.metrics.items()}
         rate = optax.tree.get(opt, "learning_rate")  # of our recipes, and of optax's injected hyperparameters
-        if rate is not None and grads:
+        if rate is not None and jax.tree.leaves(grads):
             metrics[f"{player}/learning_rate"] = jnp.asarray(rate, jnp.float32)
         moved = State(state.step, state.key, params, aux.buffers, {**state.opt, player: opt}, state.ema)
         return moved, Report(vital, metrics)
