@@ -75,7 +75,7 @@ ZOO = {
         SMALL,
     ),
     "gan": Entry(
-        GANConfig(latent=4, hidden=(16,), loss="wasserstein", gradient_penalty=1.0, conditional=True),
+        GANConfig(latent=4, hidden=(16,), gradient_penalty=1.0, conditional=True),
         {"point": Field((2,), REAL), "label": Field((), SYMBOL, 3)},
     ),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
