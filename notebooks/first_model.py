@@ -27,8 +27,8 @@ test = gen_jax.data.load("digits", split="test")
 train.size, test.size, train.shape, train.classes
 
 # %% [markdown]
-# `fit` takes the name of a data set, a folder, or arrays. With a `directory` it would also save, and the same call would
-# go on where it stopped. A mixture is fitted to the whole set at once, a VAE in batches.
+# `fit` takes the name of a data set, a folder, or arrays. With a `directory` it would also save, and the same call
+# would go on where it stopped. A mixture is fitted to the whole set at once, a VAE in batches.
 
 # %%
 mixture = gen_jax.fit(

@@ -27,6 +27,7 @@ AVERAGE = Average(half_life=100.0)
 class Game:
     """A model of the zoo with what it takes to train it; compiled once for all laws."""
 
+    name: str
     model: Model
     optimizers: dict
     step: Step
@@ -65,7 +66,7 @@ def game(name):
     model = entry.configuration.build(entry.fields)
     optimizers = {player: Adam(learning_rate=1e-3, b1=0.5).build(100) for player in players(model.turns)}
     step = make_step(model.turns, optimizers, AVERAGE, prepare=prepare)
-    return Game(model, optimizers, step, raw_batch(entry.fields), entry.fields)
+    return Game(name, model, optimizers, step, raw_batch(entry.fields), entry.fields)
 
 
 @functools.cache
@@ -83,8 +84,7 @@ def _init_function(name):
 
 
 def _initial(g):
-    name = next(n for n in ZOO if game(n) is g)
-    state = _init_function(name)(jax.random.key(0), g.batch)
+    state = _init_function(g.name)(jax.random.key(0), g.batch)
     return jax.device_put(state, jax.devices()[0])  # committed, as restored states are: one program serves both
 
 
