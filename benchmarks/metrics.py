@@ -63,7 +63,7 @@ def ours(folders: list[Path], weights: Path, settings: Settings) -> Callable[[],
             evaluate.summarise(evaluate.from_folder(folder), network, batch_size=settings.batch_size)
             for folder in folders
         ]
-        size = evaluate.Settings(subset_size=settings.images // 2)
+        size = evaluate.Choices(subset_size=settings.images // 2)
         found = evaluate.measure(sides[0], sides[1], ("fid", "kid", "is"), settings=size)
         return {"fid": found["frechet_distance"].value, "kid": found["kid"].value, "is": found["score"].value}
 

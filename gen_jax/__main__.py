@@ -42,30 +42,6 @@ class Sample:
 
 
 @plain
-class Evaluate:
-    """Measures a run's samples against held-out examples of its data; python -m gen_jax.evaluate measures anything."""
-
-    number: Number = 0
-    """Samples to generate; 0 takes as many as the reference has, at most 10,000."""
-    data: str = ""
-    """Reference data set; empty: the one that the run was trained on."""
-    split: str = "test"
-    """Split of the reference."""
-    metrics: str = ""
-    """fid, kid, prdc, is, fid_infinity, is_infinity, memorisation, modes, by commas; empty: the first four."""
-    likelihood: Number = 0
-    """Held-out examples whose likelihood is averaged, where the model has one; 0 measures none."""
-    intervals: Number = 0
-    """Half-samples that 95 % intervals are made from; 0 makes none."""
-    seed: int = 0
-    """Seed of the draw."""
-    raw: bool = False
-    """Use the last weights instead of their average."""
-    json: bool = False
-    """Print the measurement and its protocol as JSON."""
-
-
-@plain
 class Info:
     """Says what a run is: model, data, step, parameters, and one hash over its whole saved state."""
 
@@ -154,52 +130,6 @@ def describe(directory: Path) -> dict[str, Any]:
     }
 
 
-def evaluate(directory: Path, settings: Evaluate) -> None:
-    """Prints the measurement, a line and a card for every metric."""
-    from gen_jax import ruler
-    from gen_jax.evaluate import from_source
-    from gen_jax.evaluate.card import to_dict
-    from gen_jax.fields import PIXELS
-    from gen_jax.run import load
-    from gen_jax.settings import ConfigError
-
-    run = load(directory, raw=settings.raw)
-    name, made = settings.data or run.settings["data"]["name"], run.model.makes
-    resized = run.settings["data"]["resized"]
-    if settings.data and run.makes.kind is PIXELS and run.makes.shape[0] == run.makes.shape[1]:
-        resized = run.makes.shape[0]
-    reference = data.load(name, split=settings.split, image_size=resized)
-    try:
-        cards = ruler.measure_run(
-            run,
-            from_source(reference, made, limit=ruler.REFERENCE_LIMIT),
-            ruler.feature_network(reference, made),
-            metrics=[name for name in settings.metrics.split(",") if name],
-            number=settings.number,
-            seed=settings.seed,
-            weights="raw" if settings.raw else "EMA",
-            replicates=settings.intervals,
-        )
-        costs = ruler.likelihood(run, reference, settings.likelihood) if settings.likelihood else np.zeros(0)
-    except data.DataError:
-        raise
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    if settings.json:
-        told = (
-            {"likelihood": float(costs.mean()), "unit": run.makes.kind.unit, "kind": run.log_prob_kind}
-            if costs.size
-            else {}
-        )
-        print(json.dumps([*map(to_dict, cards), *([told] if told else [])], indent=1))
-        return
-    print(*cards, sep="\n")
-    if costs.size:
-        spread = f" +- {costs.std(ddof=1) / len(costs) ** 0.5:.2g}" if costs.size > 1 else ""
-        kind = f"{run.log_prob_kind}, {len(costs):,} examples of {reference.name} {reference.split}"
-        print(f"{run.makes.kind.unit} {costs.mean():.4g}{spread} ({kind})")
-
-
 def models(word: str) -> None:
     """Prints the index of models, or the rows in which a word stands."""
     from gen_jax.models import index
@@ -214,7 +144,6 @@ def models(word: str) -> None:
 
 COMMANDS: dict[str, tuple[Callable[[Path, Any], None], Any]] = {
     "sample": (sample, Sample()),
-    "evaluate": (evaluate, Evaluate()),
     "info": (info, Info()),
 }
 
@@ -225,6 +154,11 @@ def main(arguments: Sequence[str]) -> None:
         print(__doc__)
         if not arguments:
             raise cli.UsageError(USAGE)
+        return
+    if arguments[0] == "evaluate":
+        from gen_jax.evaluate.__main__ import main as evaluate
+
+        evaluate(arguments[1:])
         return
     if arguments[0] == "models":
         if len(arguments) > 2 or any(argument.startswith("-") for argument in arguments[1:]):

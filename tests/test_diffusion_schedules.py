@@ -158,7 +158,7 @@ def test_preconditioning_keeps_unit_variance():
     edm, inputs, prediction = schedules.edm(), precondition.edm_inputs(), precondition.edm_prediction()
 
     def denoised(value):
-        raw = network(value)(inputs.scale(edm, t)[:, None] * x_t, inputs.label(edm, t))
+        raw = network(value)(inputs.scale(edm, t)[:, None] * x_t, inputs.noise(edm, t))
         return prediction.x_0(edm, raw, x_t, t)
 
     silent, loud = (denoised(value) for value in (0.0, 1.0))

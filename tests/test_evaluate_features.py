@@ -117,7 +117,7 @@ def test_measure_agrees_with_its_parts(trained):
     net = evaluate.read_feature_network(trained[0], "own")
     generated, reference = pictures(60), pictures(50, seed=1) // 2 + 64
     a, b = (evaluate.summarise(images, net, batch_size=32) for images in (generated, reference))
-    settings = evaluate.Settings(splits=4, subsets=3, subset_size=20)
+    settings = evaluate.Choices(splits=4, subsets=3, subset_size=20)
     figures = evaluate.measure(a, b, ("fid", "prdc", "is", "kid", "memorisation"), settings=settings)
     (x, p), (y, _) = net.extract(generated, 32), net.extract(reference, 32)
     kid, kid_spread = evaluate.kernel_distance(x, y, subsets=3, subset_size=20)
@@ -157,9 +157,9 @@ def test_measure_refuses(trained):
     with pytest.raises(ValueError, match="only moments were kept"):
         evaluate.measure(streamed, a, ["kid"])
     with pytest.raises(ValueError, match="10 splits, not 3"):
-        evaluate.measure(streamed, a, ["is"], settings=evaluate.Settings(splits=3))
+        evaluate.measure(streamed, a, ["is"], settings=evaluate.Choices(splits=3))
     with pytest.raises(ValueError, match="subsets must be at least 1"):
-        evaluate.Settings(subsets=0)
+        evaluate.Choices(subsets=0)
 
 
 CARD = evaluate.Card(

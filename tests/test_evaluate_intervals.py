@@ -82,7 +82,7 @@ def test_every_metric_has_an_interval():
     net = evaluate.named_feature_network("digits")
     images = generator().integers(0, 256, (2, 260, 8, 8, 1), dtype=np.uint8)
     a, b = (evaluate.summarise(x, net) for x in images)
-    settings = evaluate.Settings(splits=2, subsets=3, subset_size=50)
+    settings = evaluate.Choices(splits=2, subsets=3, subset_size=50)
     metrics = [name for name in evaluate.METRICS if name != "modes"]  # which are of points alone
     with np.errstate(all="raise"):
         found = evaluate.measure(a, b, metrics, settings=settings, replicates=4)

@@ -102,7 +102,7 @@ def test_saved_statistics_measure_alike(kind, keep, tmp_path):
     after = evaluate.load_statistics(tmp_path / "x.safetensors")
     other = statistics(kind, seed=1)
     metrics = ["fid", "kid", "prdc"] if keep else ["fid"]
-    settings = evaluate.Settings(subsets=2)
+    settings = evaluate.Choices(subsets=2)
     assert evaluate.measure(after, other, metrics, settings=settings) == evaluate.measure(
         before, other, metrics, settings=settings
     )

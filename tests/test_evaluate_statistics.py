@@ -13,7 +13,7 @@ from gen_jax.evaluate.sets import Batch
 from gen_jax.fields import PIXELS, Field
 
 METRICS = ("fid", "prdc", "is", "kid")
-SETTINGS = evaluate.Settings(splits=3, subsets=5, subset_size=40)
+SETTINGS = evaluate.Choices(splits=3, subsets=5, subset_size=40)
 
 
 def pictures(n, shape=(8, 8, 1), seed=0, low=0):

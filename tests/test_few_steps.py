@@ -48,7 +48,7 @@ def with_map(configuration, wanted):
     model = configuration.build(images(SHAPE))
     if model.teacher is not None:
         told = Network(lambda key: ({}, {}), lambda params, buffers, x, t, *_, **__: (gaussian(x, t), buffers))
-        inputs = model.teacher.inputs._replace(scale=lambda _, t: jnp.ones(()), label=lambda _, t: t)
+        inputs = model.teacher.inputs._replace(scale=lambda _, t: jnp.ones(()), noise=lambda _, t: t)
         teacher = dataclasses.replace(model.teacher, network=told, prediction=p.X0, inputs=inputs)
         model = dataclasses.replace(model, teacher=teacher)
     return dataclasses.replace(model, network=Network(lambda key: (jnp.zeros(()), {}), apply))

@@ -1,11 +1,11 @@
 """What a raw network sees of x_t and of its time, and how its output becomes a denoiser.
 
 Karras et al. 2022 (arXiv:2206.00364), section 5 and table 1, here for any process, with r = sigma / alpha and data of
-standard deviation d; Song et al. 2021 (arXiv:2011.13456) for the labels of VP and VE.
+standard deviation d; Song et al. 2021 (arXiv:2011.13456) for what VP and VE tell.
 
-(1) D(x_t, t) = from F(in x_t, label),  by the table of predictions in :mod:`gen_jax.diffusion.process` or by (2)
+(1) D(x_t, t) = from F(in x_t, noise),  by the table of predictions in :mod:`gen_jax.diffusion.process` or by (2)
 (2) D = skip x_t / alpha + out F,  skip = d^2 / (r^2 + d^2),  out = r d / sqrt(r^2 + d^2)
-(3) in = 1 / sqrt(sigma^2 + alpha^2 d^2),  label = log(r) / 4
+(3) in = 1 / sqrt(sigma^2 + alpha^2 d^2),  noise = log(r) / 4
 (4) loss = weight E |D(x_t, t) - x_0|^2,  weight = (r^2 + d^2) / (r d)^2
 
 With (2) and (3) input and target of the network have unit variance at every noise, and (4) is E |F - target|^2: that of
@@ -22,10 +22,10 @@ from gen_jax.diffusion.process import Prediction, Process, against
 
 
 class Inputs(NamedTuple):
-    """``scale(process, t [B])`` multiplies x_t, and ``label(process, t [B])`` tells the network its noise."""
+    """``scale(process, t [B])`` multiplies x_t, and ``noise(process, t [B])`` tells the network its noise."""
 
     scale: Callable[[Process, jax.Array], jax.Array]
-    label: Callable[[Process, jax.Array], jax.Array]
+    noise: Callable[[Process, jax.Array], jax.Array]
 
 
 def counted_time(factor: float) -> Inputs:
@@ -39,7 +39,7 @@ def log_noise(factor: float) -> Inputs:
 
 
 def edm_inputs(*, data_spread: float = 0.5, factor: float = 1.0) -> Inputs:
-    """(3); ``factor`` multiplies the label."""
+    """(3); ``factor`` multiplies the noise."""
 
     def scale(process: Process, t: jax.Array) -> jax.Array:
         return 1 / jnp.hypot(process.sigma(t), process.alpha(t) * data_spread)

@@ -43,7 +43,7 @@ from gen_jax.evaluate.inception import Inception, load_inception
 from gen_jax.evaluate.inception_score import classifier_score
 from gen_jax.evaluate.kid import kernel_distance
 from gen_jax.evaluate.kinds import features_of, frame_features, identity, pair_frequencies, word_frequencies
-from gen_jax.evaluate.measure import METRICS, STREAMING, Figure, Settings, measure
+from gen_jax.evaluate.measure import METRICS, STREAMING, Choices, Figure, measure
 from gen_jax.evaluate.memorisation import Memorisation, Neighbours, memorisation, nearest
 from gen_jax.evaluate.modes import Mixture, Modes, grid, modes, ring
 from gen_jax.evaluate.moments import Moments, merge, moments
@@ -56,6 +56,7 @@ __all__ = [
     "STREAMING",
     "Accumulator",
     "Card",
+    "Choices",
     "ExampleSet",
     "Extrapolation",
     "FeatureNetwork",
@@ -68,7 +69,6 @@ __all__ = [
     "Neighbours",
     "Overlap",
     "Provenance",
-    "Settings",
     "Statistics",
     "cards",
     "classifier_score",

@@ -5,9 +5,12 @@
     python -m gen_jax.evaluate samples.npy reference.safetensors --out cards.json
     python -m gen_jax.evaluate cifar10:train --save-statistics reference.safetensors
 
+    python -m gen_jax.evaluate runs/ddpm --likelihood 200
+
 A, the generated examples, and B, the reference, are each a folder of images, an .npy or .npz file, a data set with a
 split (NAME:SPLIT, by default train), the directory of a finished run, which is sampled as it is measured, or statistics
-that --save-statistics wrote. Every number is printed with what it depends on.
+that --save-statistics wrote. A run alone is measured against at most 10,000 held-out examples of its own data, in the
+features that come with them or random ones. Every number is printed with what it depends on.
 
 A file holds uint8 images [N, H, W, C] or videos [N, T, H, W, C], floats [N, D] or [N, T, D], or integers [N, T], which
 are symbols; an .npz file may hold their lengths [N] beside them, as 'length'.
@@ -18,21 +21,22 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from gen_jax import cli, data, evaluate, ruler
+from gen_jax.checks import Count, Number, plain
 from gen_jax.evaluate import ExampleSet, FeatureNetwork, Provenance, Statistics
 from gen_jax.evaluate.card import to_dict
 from gen_jax.fields import PIXELS
 from gen_jax.networks.inception import WIDTHS
-from gen_jax.run import load
+from gen_jax.run import Run, load
+from gen_jax.settings import last_stage
 
-USAGE = "expected: python -m gen_jax.evaluate A B --metrics fid,prdc [--help]"
+USAGE = "expected: python -m gen_jax.evaluate A B --metrics fid,prdc [--help], or a run's directory alone"
 
 
-@dataclass(frozen=True)
+@plain
 class Command:
     """What to measure, and how."""
 
@@ -45,27 +49,29 @@ class Command:
     set, else inception. What is no image has its own features, and videos those of this network's, frame by frame."""
     inception_weights: str = ""
     """File with Inception's weights (.pth or .safetensors); empty: $GEN_JAX_INCEPTION, the cache, or a download."""
-    number: int = 0
+    number: Number = 0
     """Examples of A, where it is a run or a data set; 0: of a run as many as B has, of a data set all."""
-    reference_number: int = 0
+    reference_number: Number = 0
     """Examples of B, in the same way."""
-    seed: int = 0
+    seed: Number = 0
     """Seed of what is drawn from a run."""
     raw: bool = False
     """Use a run's last weights instead of their average."""
-    neighbours: int = 3
+    neighbours: Count = 3
     """k of precision and recall."""
-    density_neighbours: int = 5
+    density_neighbours: Count = 5
     """k of density and coverage."""
-    splits: int = 10
+    splits: Count = 10
     """Parts that a score is the mean over."""
-    subsets: int = 100
+    subsets: Count = 100
     """Random subsets that a kernel distance is the mean over."""
-    subset_size: int = 1000
+    subset_size: Count = 1000
     """Examples in each, from either side."""
-    intervals: int = 0
+    likelihood: Number = 0
+    """Held-out examples whose likelihood is averaged, of a run alone whose model has one; 0 measures none."""
+    intervals: Number = 0
     """Half-samples that 95 % intervals are made from; 0 makes none."""
-    batch_size: int = 0
+    batch_size: Number = 0
     """Examples at a time; 0: the network's own."""
     save_statistics: str = ""
     """Write the statistics of A to this .safetensors file; B may then be left out."""
@@ -80,15 +86,34 @@ class Command:
 def measure(sides: Sequence[str], command: Command) -> None:
     """Measures, prints and writes."""
     metrics = _metrics(command)
-    settings = evaluate.Settings(
+    settings = evaluate.Choices(
         command.neighbours, command.density_neighbours, command.splits, command.subsets, command.subset_size
     )
     kept = bool(command.intervals) or any(name not in evaluate.STREAMING for name in metrics)
+    run = load(sides[0], raw=command.raw) if _is_run(sides[0]) else None
+    alone = run is not None and len(sides) == 1 and not command.save_statistics
+    if command.likelihood and not alone:
+        raise ValueError(f"--likelihood {command.likelihood} is of a run alone, on its own data; leave it or B out")
     with _shown() as reader:
         reading = _Reading(command, reader, keep=kept)
-        theirs = reading.open(sides[-1], command.reference_number if len(sides) == 2 else command.number)
-        ours = reading.open(sides[0], command.number, like=theirs.size) if len(sides) == 2 else theirs
-        network = reading.network(theirs, ours)
+        if alone:
+            assert run is not None
+            held_out = ruler.held_out(run)
+            theirs = _Side(evaluate.from_source(held_out, run.model.makes, limit=ruler.REFERENCE_LIMIT))
+            ours = reading.of_run(run, command.number or theirs.size)
+            network = reading.network(theirs, ours, ruler.feature_network(held_out, run.model.makes))
+            sides = [*sides, held_out.name]
+        else:
+            made = "" if run is None else run.model.makes
+            theirs = reading.open(sides[-1], command.reference_number if len(sides) == 2 else command.number, made=made)
+            ours = theirs
+            if len(sides) == 2:
+                ours = (
+                    reading.of_run(run, command.number or theirs.size)
+                    if run
+                    else reading.open(sides[0], command.number)
+                )
+            network = reading.network(theirs, ours)
         reference = reading.statistics(theirs, network)
         generated = reading.statistics(ours, network) if len(sides) == 2 else reference
     if command.save_statistics:
@@ -104,6 +129,8 @@ def measure(sides: Sequence[str], command: Command) -> None:
     if command.out:
         Path(command.out).write_text(written + "\n")
     print(written if command.json else "\n".join(map(str, cards)))
+    if run is not None and command.likelihood:
+        print(_likelihood(run, held_out, command))
 
 
 class _Side(NamedTuple):
@@ -124,22 +151,27 @@ class _Reading:
     def __init__(self, command: Command, advance: Callable[[str, int], Callable[[int], None]], *, keep: bool):
         self.command, self.advance, self.keep = command, advance, keep
 
-    def open(self, text: str, number: int, *, like: int = 50_000) -> _Side:
-        """A or B, and what is known of the model behind it."""
+    def open(self, text: str, number: int, *, made: str = "") -> _Side:
+        """A or B, and what is known of the model behind it; of a data set, the field ``made`` if it has it."""
         if text.endswith(".safetensors"):
             return _Side(evaluate.load_statistics(text))
-        if (Path(text) / "config.json").is_file():
-            run = load(text, raw=self.command.raw)
-            examples = ruler.samples(run, number or like, seed=self.command.seed)
-            weights = "raw" if self.command.raw else "EMA"
-            return _Side(examples, ruler.provenance(run, weights=weights, seed=self.command.seed))
+        if _is_run(text):
+            return self.of_run(load(text, raw=self.command.raw), number or 50_000)
         source = self._source(text)
         if source is None:
             return _Side(evaluate.open_examples(text))
-        return _Side(evaluate.from_source(source, _measured(source), limit=number or None))
+        name = made if made in source.fields else _measured(source)
+        return _Side(evaluate.from_source(source, name, limit=number or None))
 
-    def network(self, reference: _Side, generated: _Side) -> FeatureNetwork | None:
+    def of_run(self, run: Run, number: int) -> _Side:
+        """Samples that are drawn as they are measured, with what is known of their model."""
+        examples, weights = ruler.samples(run, number, seed=self.command.seed), "raw" if self.command.raw else "EMA"
+        return _Side(examples, ruler.provenance(run, weights=weights, seed=self.command.seed))
+
+    def network(self, reference: _Side, generated: _Side, own: FeatureNetwork | None = None) -> FeatureNetwork | None:
         """The features that both are measured in: those of the reference; None, where both are measured already."""
+        if own is not None and self.command.features == "auto":
+            return own
         known, name = reference.examples, self.command.features
         example = next((s.examples for s in (reference, generated) if isinstance(s.examples, ExampleSet)), None)
         if example is None:
@@ -160,7 +192,7 @@ class _Reading:
             return side.examples  # type: ignore[return-value]
         return evaluate.summarise(
             side.examples,
-            network,
+            ruler.suited(network, side.examples.field),
             keep=self.keep or self.command.keep_features,
             splits=self.command.splits,
             batch_size=self.command.batch_size or None,
@@ -183,6 +215,22 @@ class _Reading:
             return None
         name, _, split = text.partition(":")
         return data.load(name, split=split or "train")
+
+
+def _is_run(text: str) -> bool:
+    return (last_stage(Path(text)) / "config.json").is_file()
+
+
+def _likelihood(run: Run, held_out: data.Source, command: Command) -> str:
+    """What held-out examples cost, as a line or as JSON."""
+    costs, unit = ruler.likelihood(run, held_out, command.likelihood, seed=command.seed), run.makes.kind.unit
+    error = float(costs.std(ddof=1)) / len(costs) ** 0.5 if len(costs) > 1 else None
+    if command.json:
+        facts = {"likelihood": float(costs.mean()), "error": error, "unit": unit, "kind": run.log_prob_kind}
+        return json.dumps({**facts, "examples": len(costs)}, indent=1)
+    spread = "" if error is None else f" +- {error:.2g}"
+    of = f"{len(costs):,} examples of {held_out.name} {held_out.split}"
+    return f"{unit} {costs.mean():.4g}{spread}: {run.log_prob_kind}, {of}"
 
 
 def _measured(source: data.Source) -> str:
@@ -230,8 +278,11 @@ def main(arguments: Sequence[str]) -> None:
         program="python -m gen_jax.evaluate A B",
         description=__doc__,
     )
-    if not asked_for_help and not (len(sides) == 2 or (len(sides) == 1 and command.save_statistics)):
-        raise cli.UsageError(f"{USAGE}; got {len(sides)} sets before the flags (one is enough with --save-statistics)")
+    enough = len(sides) == 2 or (len(sides) == 1 and (command.save_statistics or _is_run(sides[0])))
+    if not asked_for_help and not enough:
+        raise cli.UsageError(
+            f"{USAGE}; got {len(sides)} sets before the flags (one is enough with --save-statistics, or if it is a run)"
+        )
     cli.use_compilation_cache()
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

@@ -1,12 +1,12 @@
 """All figures of one set of generated examples against one set of reference examples."""
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from gen_jax.checks import Count, plain
 from gen_jax.evaluate.bootstrap import half_samples, interval
 from gen_jax.evaluate.extrapolate import extrapolate
 from gen_jax.evaluate.frechet import frechet_distance
@@ -17,25 +17,20 @@ from gen_jax.evaluate.precision_recall import overlap
 from gen_jax.evaluate.statistics import Statistics
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+@plain
+class Choices:
     """What the metrics depend on besides the examples and the network."""
 
-    neighbours: int = 3
+    neighbours: Count = 3
     """k of precision and recall."""
-    density_neighbours: int = 5
+    density_neighbours: Count = 5
     """k of density and coverage."""
-    splits: int = 10
+    splits: Count = 10
     """Parts that a score is the mean over; larger parts have less bias."""
-    subsets: int = 100
+    subsets: Count = 100
     """Random subsets that a kernel distance is the mean over."""
-    subset_size: int = 1000
+    subset_size: Count = 1000
     """Examples in each, from either side."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise ValueError(f"{field.name} must be at least 1, got {getattr(self, field.name)}")
 
 
 class Figure(NamedTuple):
@@ -51,21 +46,21 @@ class Figure(NamedTuple):
 
 
 Figures = dict[str, Figure]
-Metric = Callable[[Statistics, Statistics, Settings], Figures]
+Metric = Callable[[Statistics, Statistics, Choices], Figures]
 
 
-def _frechet(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+def _frechet(generated: Statistics, reference: Statistics, settings: Choices) -> Figures:
     return {"frechet_distance": Figure(frechet_distance(generated.moments, reference.moments))}
 
 
-def _kernel(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+def _kernel(generated: Statistics, reference: Statistics, settings: Choices) -> Figures:
     x, y = (side.kept("a kernel distance") for side in (generated, reference))
     value, spread = kernel_distance(x, y, subsets=settings.subsets, subset_size=settings.subset_size)
     size = min(settings.subset_size, len(x), len(y))
     return {"kid": Figure(value, spread, f"{settings.subsets} subsets of {size}")}
 
 
-def _overlap(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+def _overlap(generated: Statistics, reference: Statistics, settings: Choices) -> Figures:
     k, wide = settings.neighbours, settings.density_neighbours
     x, y = (side.kept("precision and recall") for side in (generated, reference))
     found = overlap(x, y, neighbours=k, density_neighbours=wide)
@@ -73,12 +68,12 @@ def _overlap(generated: Statistics, reference: Statistics, settings: Settings) -
     return {name: Figure(value, settings=f"k={of[name]}") for name, value in found._asdict().items()}
 
 
-def _score(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+def _score(generated: Statistics, reference: Statistics, settings: Choices) -> Figures:
     value, spread = generated.score(settings.splits)
     return {"score": Figure(value, spread if settings.splits > 1 else None, f"{settings.splits} splits")}
 
 
-def _frechet_infinity(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+def _frechet_infinity(generated: Statistics, reference: Statistics, settings: Choices) -> Figures:
     generated.kept("an extrapolation")
 
     def part(indices: np.ndarray) -> float:
@@ -90,18 +85,18 @@ def _frechet_infinity(generated: Statistics, reference: Statistics, settings: Se
     return {"frechet_distance_infinity": Figure(line.value, settings=f"{len(line.sizes)} sizes from {line.sizes[0]:,}")}
 
 
-def _score_infinity(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+def _score_infinity(generated: Statistics, reference: Statistics, settings: Choices) -> Figures:
     generated.kept("an extrapolation")
     line = extrapolate(lambda indices: generated.take(indices).score(1)[0], generated.n)
     return {"score_infinity": Figure(line.value, settings=f"{len(line.sizes)} sizes from {line.sizes[0]:,}")}
 
 
-def _memorisation(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+def _memorisation(generated: Statistics, reference: Statistics, settings: Choices) -> Figures:
     found = memorisation(*(side.kept("nearest neighbours") for side in (generated, reference)))
     return {name: Figure(value) for name, value in found._asdict().items()}
 
 
-def _modes(generated: Statistics, reference: Statistics, settings: Settings) -> Figures:
+def _modes(generated: Statistics, reference: Statistics, settings: Choices) -> Figures:
     if reference.name not in MIXTURES or (reference.network, reference.shape) != ("identity", (2,)):
         raise ValueError(
             f"modes are counted of points [N, 2] against the data {' or '.join(MIXTURES)}, in their own features; got"
@@ -141,7 +136,7 @@ def measure(
     reference: Statistics,
     metrics: Sequence[str] = ("fid", "prdc", "kid"),
     *,
-    settings: Settings = Settings(),
+    settings: Choices = Choices(),
     replicates: int = 0,
     seed: int = 0,
 ) -> Figures:
@@ -185,7 +180,7 @@ def measure(
     return {name: figure._replace(interval=interval(figure.value, spreads[name])) for name, figure in found.items()}
 
 
-def _figures(generated: Statistics, reference: Statistics, metrics: Sequence[str], settings: Settings) -> Figures:
+def _figures(generated: Statistics, reference: Statistics, metrics: Sequence[str], settings: Choices) -> Figures:
     found: Figures = {}
     for name in metrics:
         found |= METRICS[name](generated, reference, settings)

@@ -54,78 +54,10 @@ from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.vqvae import VQVAE, VQCodec, VQCodecConfig, VQVAEConfig
 from gen_jax.protocol import Configuration, Model
 
-CONFIGURATIONS: tuple[type[Configuration], ...] = (
-    GMMConfig,
-    HMMConfig,
-    LDAConfig,
-    VAEConfig,
-    DenseVAEConfig,
-    VQCodecConfig,
-    VQVAEConfig,
-    LatentConfig,
-    GANConfig,
-    DCGANConfig,
-    DDPMConfig,
-    ImprovedDDPMConfig,
-    ScoreSDEConfig,
-    EDMConfig,
-    FlowMatchingConfig,
-    VDMConfig,
-    ConsistencyConfig,
-    DistillationConfig,
-    RectificationConfig,
-    ClassifierGuidedConfig,
-    CLDConfig,
-    DDGANConfig,
+CONFIGURATIONS: tuple[type[Configuration], ...] = tuple(
+    value for name, value in list(globals().items()) if name.endswith("Config")
 )
-"""All that a run's ``config.json`` may name."""
-
-__all__ = [
-    "CLD",
-    "CONFIGURATIONS",
-    "DDGAN",
-    "GAN",
-    "GMM",
-    "LDA",
-    "VAE",
-    "VDM",
-    "VQVAE",
-    "CLDConfig",
-    "ClassifierGuided",
-    "ClassifierGuidedConfig",
-    "Configuration",
-    "Consistency",
-    "ConsistencyConfig",
-    "DCGANConfig",
-    "DDGANConfig",
-    "DDPMConfig",
-    "DenseVAEConfig",
-    "Diffusion",
-    "Distillation",
-    "DistillationConfig",
-    "EDMConfig",
-    "FlowMatchingConfig",
-    "GANConfig",
-    "GMMConfig",
-    "HMMConfig",
-    "HiddenMarkov",
-    "ImprovedDDPMConfig",
-    "LDAConfig",
-    "Latent",
-    "LatentConfig",
-    "LearnedVariance",
-    "Model",
-    "Rectification",
-    "RectificationConfig",
-    "Row",
-    "ScoreSDEConfig",
-    "VAEConfig",
-    "VDMConfig",
-    "VQCodec",
-    "VQCodecConfig",
-    "VQVAEConfig",
-    "index",
-]
+"""All that a run's ``config.json`` may name: every configuration that is imported here."""
 
 
 class Row(NamedTuple):

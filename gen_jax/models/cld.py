@@ -27,7 +27,7 @@ from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 Sampler = Callable[..., jax.Array]
 SAMPLERS: dict[str, Sampler] = {"splitting": cld.symmetric_splitting, "euler_maruyama": cld.euler_maruyama}
-LABELS = {"unet": 1000.0, "ddpm++": 999.0, "ncsn++": 1.0}  # what t is multiplied by, as in score SDEs
+NOISE_SCALE = {"unet": 1000.0, "ddpm++": 999.0, "ncsn++": 1.0}  # what t is multiplied by, as in score SDEs
 LEAST = 1e-5  # time, of training
 
 
@@ -38,7 +38,7 @@ class CLD:
     shape: tuple[int, int, int]
     classes: int
     network: Network  # F: x_t and w_t [B, H, W, 2 C], label [B], class or None -> [B, H, W, C]
-    label: float  # what t is multiplied by for F
+    noise_scale: float  # what t is multiplied by for F
     process: CriticallyDamped
     sampler: Sampler
     times: np.ndarray  # that the sampler visits, [S + 1]
@@ -119,7 +119,7 @@ class CLD:
         share = against(covariance.root[2] / covariance.ww, x)
         both = jnp.concatenate([x, w], axis=-1)
         raw, carried = self.network.apply(
-            params["denoiser"], buffers["denoiser"], both, self.label * t, label, **options
+            params["denoiser"], buffers["denoiser"], both, self.noise_scale * t, label, **options
         )
         return share * w + raw, carried
 
@@ -149,13 +149,13 @@ class CLDConfig:
         """
         shape, _ = of_images(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        label = self.net.among(LABELS)
+        noise_scale = self.net.among(NOISE_SCALE)
         net = self.net.build((*shape[:2], 2 * shape[2]), classes, outputs=shape[2])
         return CLD(
             shape=shape,
             classes=classes,
             network=net,
-            label=label,
+            noise_scale=noise_scale,
             process=CriticallyDamped(self.rate, self.velocity_variance),
             sampler=SAMPLERS[self.sampler],
             times=times.even(1.0, 0.0, self.sampling_steps),

@@ -4,8 +4,8 @@ Song, Dhariwal, Chen and Sutskever 2023, "Consistency models" (arXiv:2303.01469)
 techniques for training consistency models" (arXiv:2310.14189). On the path x_t = x_0 + t eps of EDM, with e the least
 noise, d the spread of the data and D pixels:
 
-(1) f(x, t) = skip x + out F(in x, label),  skip = d^2 / ((t - e)^2 + d^2),  out = d (t - e) / sqrt(t^2 + d^2)
-(2) in = 1 / sqrt(t^2 + d^2),  label = log(t) / 4;  f(x, e) = x whatever F is
+(1) f(x, t) = skip x + out F(in x, noise),  skip = d^2 / ((t - e)^2 + d^2),  out = d (t - e) / sqrt(t^2 + d^2)
+(2) in = 1 / sqrt(t^2 + d^2),  noise = log(t) / 4;  f(x, e) = x whatever F is
 (3) L = E h(f(x_t, t) - f'(x_s, s)) / (t - s),  h(a) = sqrt(|a|^2 + c^2) - c,  c = 0.00054 sqrt(D)
 (4) x_s = x_0 + s eps in training;  a step of Heun's rule from x_t with a teacher's denoiser in distillation
 (5) N + 1 noises e .. 80, evenly spaced in t^(1/7);  N doubles from 10 to 1280 in training
@@ -30,7 +30,7 @@ from gen_jax.diffusion import training
 from gen_jax.diffusion.process import Denoise, against
 from gen_jax.fields import Fields, known_classes, of_images
 from gen_jax.models.diffusion import Diffusion, as_denoiser
-from gen_jax.models.edm import LABELS, EDMConfig
+from gen_jax.models.edm import NOISE_SCALE, EDMConfig
 from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
@@ -55,8 +55,8 @@ class Consistency:
 
     shape: tuple[int, int, int]
     classes: int
-    network: Network  # F: in x [B, H, W, C], label [B], class or None -> [B, H, W, C]
-    label: float  # what that of (2) is multiplied by, as a teacher's
+    network: Network  # F: in x [B, H, W, C], noise [B], class or None -> [B, H, W, C]
+    noise_scale: float  # what that of (2) is multiplied by, as a teacher's
     teacher: Diffusion | None  # of EDM's path
     target: Target
     data_spread: float
@@ -159,7 +159,7 @@ class Consistency:
     ) -> tuple[jax.Array, Tree]:
         d, beyond = self.data_spread, t - self.least_noise
         spread = jnp.hypot(t, d)
-        seen, told = against(1 / spread, x) * x, self.label / 4 * jnp.log(t)
+        seen, told = against(1 / spread, x) * x, self.noise_scale / 4 * jnp.log(t)
         raw, carried = self.network.apply(params["student"], buffers["student"], seen, told, label, **options)
         skip, out = d**2 / (beyond**2 + d**2), d * beyond / spread
         return against(skip, x) * x + against(out, x) * raw, carried
@@ -227,13 +227,13 @@ class ConsistencyConfig:
         """
         shape, _ = of_images(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        label = self.net.among(LABELS)
+        noise_scale = self.net.among(NOISE_SCALE)
         net = self.net.build(shape, classes)
         return Consistency(
             shape=shape,
             classes=classes,
             network=net,
-            label=label,
+            noise_scale=noise_scale,
             teacher=self.teacher().build(fields) if self.task == "distillation" else None,
             target=average if self.target == "average" else itself,
             data_spread=self.data_spread,

@@ -19,10 +19,10 @@ from typing import Annotated, Literal
 import numpy as np
 
 from gen_jax.checks import Amount, Count, Number, Share, Within, plain
-from gen_jax.diffusion import process as diffusion
 from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.bound import bound_likelihood
 from gen_jax.diffusion.precondition import counted_time
+from gen_jax.diffusion.process import EPS, X0, V
 from gen_jax.diffusion.schedules import cosine_betas, discrete, linear_betas
 from gen_jax.fields import Fields, known_classes, made_of
 from gen_jax.models.diffusion import Diffusion, Sampler
@@ -30,10 +30,10 @@ from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network
 
 SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {"linear": linear_betas, "cosine": cosine_betas}
-PREDICTIONS = {"eps": diffusion.EPS, "x0": diffusion.X0, "v": diffusion.V}
+PREDICTIONS = {"eps": EPS, "x0": X0, "v": V}
 VARIANCES = {"small": samplers.fixed_small, "large": samplers.fixed_large}
 # What the end of the chain is told as: sinusoids are made for a thousand steps.
-LABELS = {"unet": 1000.0, "ddpm++": 1000.0, "iddpm": 1000.0, "adm": 1000.0, "dit": 1000.0, "mlp": 1000.0}
+NOISE_SCALE = {"unet": 1000.0, "ddpm++": 1000.0, "iddpm": 1000.0, "adm": 1000.0, "dit": 1000.0, "mlp": 1000.0}
 SPACINGS = {"leading": times.leading, "trailing": times.trailing, "quadratic": times.quadratic}
 
 
@@ -81,7 +81,7 @@ class DDPMConfig:
     def network_of(self, fields: Fields, *, times: int = 1) -> Network:
         """The network, with so many times the channels of the data."""
         shape, classes = made_of(fields)[1].shape, known_classes(fields, conditional=self.conditional)
-        self.net.among(LABELS)
+        self.net.among(NOISE_SCALE)
         return self.net.build(shape, classes, outputs=None if times == 1 else times * shape[-1])
 
     def around(self, fields: Fields, net: Network) -> Diffusion:
@@ -101,7 +101,7 @@ class DDPMConfig:
             classes=known_classes(fields, conditional=self.conditional),
             network=net,
             process=process,
-            inputs=counted_time(self.net.among(LABELS) / self.timesteps),
+            inputs=counted_time(self.net.among(NOISE_SCALE) / self.timesteps),
             prediction=prediction,
             law=training.steps(self.timesteps),
             weight=weight,

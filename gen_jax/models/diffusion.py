@@ -4,7 +4,7 @@ Ho, Jain and Abbeel 2020 (arXiv:2006.11239), Song et al. 2021 (arXiv:2011.13456)
 (arXiv:2206.00364) and Lipman et al. 2023 (arXiv:2210.02747) differ in what they put into
 
 (1) x_t = alpha_t x_0 + sigma_t eps                          the process
-(2) L = E_t w_t E_eps mean over pixels (f - y)^2             f = F(in_t x_t, label_t): the inputs; y: the prediction
+(2) L = E_t w_t E_eps mean over pixels (f - y)^2             f = F(in_t x_t, noise_t): the inputs; y: the prediction
 (3) D(x_t, t) = E[x_0 | x_t], from f                         what samplers and likelihoods are made of
 
 with times t of a given law, evenly spread over a batch. Classifier-free guidance: Ho and Salimans 2022
@@ -20,13 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.diffusion import process as diffusion
 from gen_jax.diffusion import samplers, training
 from gen_jax.diffusion.coupling import Coupling, independent
 from gen_jax.diffusion.guidance import classifier_free, clipped
 from gen_jax.diffusion.likelihood import Evidence, Likelihood
 from gen_jax.diffusion.precondition import Inputs
-from gen_jax.diffusion.process import Denoise, Prediction, Process, against
+from gen_jax.diffusion.process import Denoise, Prediction, Process, against, denoiser
 from gen_jax.interpolate import slerp
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
@@ -39,9 +38,9 @@ class Diffusion:
 
     shape: tuple[int, ...]
     classes: int
-    network: Network  # F: in_t x_t [B, H, W, C], label_t [B], class [B] or None -> [B, H, W, C]; `classes` is no class
+    network: Network  # F: in_t x_t [B, H, W, C], noise_t [B], class [B] or None -> [B, H, W, C]; `classes` is no class
     process: Process  # (1)
-    inputs: Inputs  # in and label of (2)
+    inputs: Inputs  # in and noise of (2)
     prediction: Prediction  # y
     law: training.Law  # of the times in (2)
     weight: training.Weight  # w of (2)
@@ -175,7 +174,7 @@ class Diffusion:
     ) -> tuple[jax.Array, Tree]:
         """F of (2), and the network's buffers."""
         seen = against(self.inputs.scale(self.process, t), x_t) * x_t
-        told = self.inputs.label(self.process, t)
+        told = self.inputs.noise(self.process, t)
         return self.network.apply(params["denoiser"], buffers["denoiser"], seen, told, label, **options)
 
     def label(self, batch: Batch) -> jax.Array | None:
@@ -202,7 +201,7 @@ class Diffusion:
         def predict(x_t: jax.Array, t: jax.Array) -> jax.Array:
             return self.predict(params, buffers, x_t, t, label)[0]
 
-        return diffusion.denoiser(self.process, predict, self.prediction)
+        return denoiser(self.process, predict, self.prediction)
 
 
 def as_denoiser(player: str, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:

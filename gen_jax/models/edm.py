@@ -22,7 +22,7 @@ from gen_jax.models.diffusion import Diffusion, Sampler
 from gen_jax.networks.denoisers import Denoiser
 
 # What the label of (2) is multiplied by: the sinusoids of the first are made for a thousand steps.
-LABELS = {"unet": 1000.0, "ddpm++": 1.0, "ncsn++": 1.0, "ncsn++ smooth": 1.0, "adm": 1.0, "mlp": 1000.0}
+NOISE_SCALE = {"unet": 1000.0, "ddpm++": 1.0, "ncsn++": 1.0, "ncsn++ smooth": 1.0, "adm": 1.0, "mlp": 1000.0}
 
 
 @plain
@@ -69,7 +69,7 @@ class EDMConfig:
         """
         name, field = made_of(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        factor = self.net.among(LABELS)
+        factor = self.net.among(NOISE_SCALE)
         net = self.net.build(field.shape, classes)
         drawn: dict[str, tuple[Sampler, int]] = {
             "heun": (partial(solvers.heun, churn=self.churn), 2 * self.sampling_steps - 1),

@@ -28,7 +28,7 @@ LAWS = {"uniform": training.uniform(1e-5, 1.0), "logit_normal": training.logit_n
 COUPLINGS = {"independent": coupling.independent, "optimal": coupling.optimal}
 RULES = {"euler": (solvers.euler_rule, 1), "midpoint": (solvers.midpoint_rule, 2)}  # and evaluations a step
 # What t is multiplied by.
-LABELS = {"unet": 1000.0, "ddpm++": 999.0, "adm": 1000.0, "dit": 1000.0, "mlp": 1000.0}
+NOISE_SCALE = {"unet": 1000.0, "ddpm++": 999.0, "adm": 1000.0, "dit": 1000.0, "mlp": 1000.0}
 LEAST = 1e-3  # time, where the likelihood begins
 
 
@@ -72,7 +72,7 @@ class FlowMatchingConfig:
         """
         name, field = made_of(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        factor = self.net.among(LABELS)
+        factor = self.net.among(NOISE_SCALE)
         net = self.net.build(field.shape, classes)
         rule, evaluations = RULES[self.rule]
         return Diffusion(

@@ -40,7 +40,7 @@ class Path(NamedTuple):
 
 OBJECTIVES = ("simple", "likelihood", "importance")
 # What t, and log(sigma / 2) of VE, are multiplied by: sinusoids of the first are made for a thousand steps.
-LABELS = {"unet": (999.0, 100.0), "ddpm++": (999.0, 1.0), "ncsn++": (1.0, 1.0), "mlp": (999.0, 100.0)}
+NOISE_SCALE = {"unet": (999.0, 100.0), "ddpm++": (999.0, 1.0), "ncsn++": (1.0, 1.0), "mlp": (999.0, 100.0)}
 
 
 @plain
@@ -89,7 +89,7 @@ class ScoreSDEConfig:
         """
         name, field = made_of(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        self.net.among(LABELS)
+        self.net.among(NOISE_SCALE)
         net = self.net.build(field.shape, classes)
         path = self._path()
         law, weight = self._objective(path)
@@ -116,7 +116,7 @@ class ScoreSDEConfig:
         )
 
     def _path(self) -> Path:
-        time, noise = self.net.among(LABELS)
+        time, noise = self.net.among(NOISE_SCALE)
         exploding, seen = schedules.ve(least=self.least_noise, most=self.largest_noise), log_noise(noise)
         if self.unit_input:
             seen = seen._replace(scale=edm_inputs().scale)

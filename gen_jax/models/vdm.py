@@ -32,7 +32,7 @@ from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 LEVELS = 256
-LABELS = {"unet": 1000.0, "vdm": 1.0}  # gamma at the noise, as the network is told it
+NOISE_SCALE = {"unet": 1000.0, "vdm": 1.0}  # gamma at the noise, as the network is told it
 
 
 class Terms(NamedTuple):
@@ -56,8 +56,8 @@ class VDM:
 
     shape: tuple[int, int, int]
     classes: int
-    network: Network  # f: z_t [B, H, W, C], gamma_t from 0 to `label` at its ends [B], class or None -> [B, H, W, C]
-    label: float
+    network: Network  # f: z_t [B, H, W, C], gamma_t scaled to 0 .. noise_scale [B], class or None -> [B, H, W, C]
+    noise_scale: float
     interior: Interior
     ends: tuple[float, float]  # gamma_0 and gamma_1 to start from
     timesteps: int  # T of (5); 0 for (4)
@@ -208,7 +208,7 @@ class VDM:
         self, params: Params, buffers: Buffers, z: jax.Array, t: jax.Array, label: jax.Array | None, **options: Any
     ) -> tuple[jax.Array, Tree]:
         ends = params["denoiser"]["ends"]
-        told = self.label * (self.gamma(params, t) - ends["first"]) / jnp.abs(ends["range"])
+        told = self.noise_scale * (self.gamma(params, t) - ends["first"]) / jnp.abs(ends["range"])
         network, carried = params["denoiser"]["network"], buffers["denoiser"]
         return self.network.apply(network, carried, z, told, label, **options)
 
@@ -254,13 +254,13 @@ class VDMConfig:
         """
         shape, _ = of_images(fields)
         classes = known_classes(fields, conditional=self.conditional)
-        label = self.net.among(LABELS)
+        noise_scale = self.net.among(NOISE_SCALE)
         net = self.net.build(shape, classes)
         return VDM(
             shape=shape,
             classes=classes,
             network=net,
-            label=label,
+            noise_scale=noise_scale,
             interior=LINE if self.schedule == "line" else monotone(self.schedule_width),
             ends=(self.first, self.last),
             timesteps=self.timesteps,
