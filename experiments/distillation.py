@@ -49,8 +49,8 @@ def stages(settings: Settings) -> list[Stage]:
 def main(settings: Settings) -> None:
     """Trains one student after the other."""
     place = settings.place
-    options = {"flip": place.flip, "crop": place.crop, "title": "distillation"}
-    gen_jax.fit_stages(stages(settings), loaded(place), directory=place.workdir, **options)
+    found, source = stages(settings), loaded(place)
+    gen_jax.fit_stages(found, source, directory=place.workdir, title="distillation", flip=place.flip, crop=place.crop)
 
 
 PRESETS = {"small": Settings()}

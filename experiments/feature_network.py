@@ -107,7 +107,7 @@ def main(settings: Settings) -> None:
     game = ClassifierGame(network(Classifier, **hyperparameters), source.classes, settings.label_smoothing)
     result = loop.fit(
         cast(Model, game),  # it has all of a model that training needs; it draws no samples
-        data.Batches(source, training.batch_size, training.seed),
+        data.Batches(source, training.batch_size or 64, training.seed),
         training,
         {"classifier": settings.optimizer.build(training.steps)},
         prepare=functools.partial(data.prepare, flip=place.flip, crop=place.crop),

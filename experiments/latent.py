@@ -2,8 +2,8 @@
 
     python -m experiments.latent --data fashion_mnist --workdir runs/latent
 
-Rombach et al. 2022 (arXiv:2112.10752), with the vector of a small VAE in place of a map. The sequence is one command, and
-goes on wherever it was stopped.
+Rombach et al. 2022 (arXiv:2112.10752), with the vector of a small VAE in place of a map. The sequence is one command,
+and goes on wherever it was stopped.
 """
 
 from experiments.launch import Place, Staged, launch

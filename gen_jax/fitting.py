@@ -286,7 +286,7 @@ def _draw(run: Run, sources: Sequence[data.Source], path: Path) -> None:
     """A picture of samples; what they are told and cannot be drawn is that of the first examples."""
     key = jax.random.fold_in(jax.random.key(run.settings["training"]["seed"]), _GRID)
     counts = run.settings["data"]["counts"]
-    given = {}
+    given: dict[str, np.ndarray] = {}
     if any(name not in counts for name in run.model.given):
         for source in sources:
             first = source.read(np.arange(_GRID) % source.size)

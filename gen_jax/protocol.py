@@ -108,8 +108,10 @@ class Model(Protocol):
         """Parameters and buffers of every player; ``batch`` is data to start from, for models that need it."""
         ...
 
-    def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int, **given: jax.Array) -> jax.Array:
-        """``n`` of the field it makes, ``[n, ...]`` as a model sees them; each independent of its batch-mates.
+    @property
+    def sample(self) -> Callable[..., jax.Array]:
+        """``(params, buffers, key, n, **given)`` to ``n`` of the field it makes, ``[n, ...]`` as a model sees them, each
+        independent of its batch-mates.
 
         What is given has ``n`` as its first axis, too. A model computes with what it is told: who asks for samples
         (:meth:`gen_jax.run.Run.sample`) also draws what was not said.

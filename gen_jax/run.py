@@ -112,7 +112,8 @@ class Run:
         from gen_jax import pictures
 
         told, field = self.conditions(key, n, **given), self.makes
-        samples, length = self.sample(key, n, **told), told.get("length")
+        pieces, length = list(self.draws(key, n, **told)), told.get("length")  # type: ignore[arg-type]
+        samples = np.concatenate(pieces)
         words = self.settings["data"]["names"].get(self.model.makes)
         if "count" in self.fields and field.kind is SYMBOL:  # words in no order: once each, as far as a document goes
             there = np.arange(field.shape[0]) < (np.full(n, field.shape[0]) if length is None else length)[:, None]

@@ -137,7 +137,8 @@ def _described(value: Any) -> Any:
         return [_described(part) for part in value]
     if not dataclasses.is_dataclass(value):
         return value
-    name = {"configuration": type(value).__name__} if isinstance(value, CONFIGURATIONS) else {}
+    named = isinstance(value, CONFIGURATIONS)
+    name: dict[str, Any] = {"configuration": type(value).__name__} if named else {}
     return {**name, **{field.name: _described(getattr(value, field.name)) for field in dataclasses.fields(value)}}
 
 

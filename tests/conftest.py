@@ -9,6 +9,7 @@ import ctypes
 import gc
 import os
 import sys
+import zlib
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
@@ -19,6 +20,27 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--shard", default="", metavar="I/N", help="of N parts of the tests only the I-th")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--shard"):
+        return
+    shard, count = map(int, config.getoption("--shard").split("/"))
+    if not 1 <= shard <= count:
+        raise pytest.UsageError(f"--shard: expected I/N with 1 <= I <= N, got {shard}/{count}")
+    kept = [item for item in items if zlib.crc32(repr(_whole(item)).encode()) % count == shard - 1]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def _whole(item):
+    """What must not be parted: the tests of a group, or one test."""
+    group = item.get_closest_marker("xdist_group")
+    return (item.path.name, group.args) if group else item.nodeid
 
 
 def _part(item):

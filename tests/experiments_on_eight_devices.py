@@ -11,6 +11,8 @@ ROOT = Path(__file__).parent.parent
 TWO = ["--steps", "2", "--batch-size", "16"]
 COMMANDS = {
     "gmm": ["--steps", "2"],
+    "points": ["--steps", "2"],
+    "latent": [*TWO, "--codec-steps", "2"],
     "vae": TWO,
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
     "dcgan": TWO,
@@ -36,4 +38,4 @@ def test_two_steps(name, fsdp, tmp_path):
     done = subprocess.run([*command, *["--fsdp"] * fsdp], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "step 2/2" in done.stderr
-    assert (tmp_path / name / ("prior" if name == "vqvae" else "") / "checkpoints" / "2").is_dir()
+    assert (tmp_path / name / ("prior" if name in ("vqvae", "latent") else "") / "checkpoints" / "2").is_dir()

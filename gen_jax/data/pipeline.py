@@ -10,7 +10,7 @@ uninterrupted one would have.
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -147,7 +147,7 @@ def _beside(batches: Iterable[Examples]) -> Examples:
 
 
 def prepare(
-    batch: "Mapping[str, jax.Array]",
+    batch: "Mapping[str, jax.Array | np.ndarray]",
     key: "jax.Array | None" = None,
     *,
     fields: Fields | None = None,
@@ -169,7 +169,7 @@ def prepare(
         if flip or crop:
             raise ValueError("prepare needs a key to flip and crop at random, got none; give one")
         key = jax.random.key(0)  # not used
-    found = {}
+    found: dict[str, Any] = {}
     for index, (name, x) in enumerate(batch.items()):
         kind = fields[name].kind if fields is not None else PIXELS if x.dtype == np.uint8 else None
         if kind is PIXELS and (flip or crop):
@@ -178,7 +178,7 @@ def prepare(
     return found
 
 
-def _augmented(x: "jax.Array", key: "jax.Array", *, flip: bool, crop: int) -> "jax.Array":
+def _augmented(x: Any, key: "jax.Array", *, flip: bool, crop: int) -> "jax.Array":
     import jax
     import jax.numpy as jnp
 

@@ -180,8 +180,8 @@ class _Reading:
         if field.kind is not PIXELS:
             return evaluate.features_of(field)
         if name == "auto":
-            own = known.network if isinstance(known, Statistics) else evaluate.features_of(field, known.name).name
-            name = own.removesuffix("-frames")
+            found = known.network if isinstance(known, Statistics) else evaluate.features_of(field, known.name).name
+            name = found.removesuffix("-frames")
             name = "inception" if name == "random" and known is example else name
         images = self._images(name, field.shape[-1])
         return images if len(field.shape) == 3 else evaluate.frame_features(images, field.shape[0])

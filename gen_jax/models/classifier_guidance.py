@@ -45,7 +45,7 @@ class ClassifierGuided:
     scale: float  # s of (2)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """H, W, C."""
         return self.diffusion.shape
 
@@ -99,6 +99,7 @@ class ClassifierGuided:
 
         def sampler(process: Process, denoise: Denoise, times: Times, key: jax.Array, x: jax.Array) -> jax.Array:
             def told(x_t: jax.Array, t: jax.Array) -> jax.Array:
+                assert label is not None
                 return self.label_log_prob(params, buffers, x_t, t, label)
 
             return own(process, by_classifier(process, denoise, told, scale=self.scale), times, key, x)

@@ -44,7 +44,7 @@ class Distillation:
         return replace(self.teacher, sampler=samplers.ddim, times=times, evaluations=len(times) - 1, guidance=1.0)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """H, W, C."""
         return self.teacher.shape
 

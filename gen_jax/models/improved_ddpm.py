@@ -120,7 +120,7 @@ class LearnedVariance:
     bound_terms: int = 0  # 0: all
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """H, W, C."""
         return self.diffusion.shape
 

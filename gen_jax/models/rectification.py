@@ -32,7 +32,7 @@ class Rectification:
     student: Diffusion  # the same with the student's sampler, and without guidance
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """H, W, C."""
         return self.teacher.shape
 

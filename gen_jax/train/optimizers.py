@@ -104,13 +104,13 @@ Optimizer: TypeAlias = Adam | RMSProp | optax.GradientTransformation
 class Rate(NamedTuple):
     """What a recipe carries of its schedule."""
 
-    count: jax.Array
-    """Turns taken."""
+    turns: jax.Array
+    """That were taken."""
     learning_rate: jax.Array
     """Of the last turn."""
 
 
-def learning_rate(recipe: Recipe, count: jax.Array, turns: int, share: jax.Array | float) -> jax.Array:
+def learning_rate(recipe: Recipe, count: jax.Array | int, turns: int, share: jax.Array | float) -> jax.Array:
     """(1) of the turn after ``count``, float32; ``share`` is that of the seconds where ``turns`` is 0."""
     c = jnp.asarray(count, jnp.float32)
     done = c - recipe.warmup_steps
@@ -142,8 +142,8 @@ def _descend(recipe: Recipe, turns: int) -> optax.GradientTransformationExtraArg
     def update(
         updates: Any, state: Rate, params: Any = None, *, share: jax.Array | float = 0.0, **_: Any
     ) -> tuple[Any, Rate]:
-        rate = learning_rate(recipe, state.count, turns, share)
-        return jax.tree.map(lambda u: -rate * u, updates), Rate(state.count + 1, rate)
+        rate = learning_rate(recipe, state.turns, turns, share)
+        return jax.tree.map(lambda u: -rate * u, updates), Rate(state.turns + 1, rate)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

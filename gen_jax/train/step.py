@@ -102,7 +102,7 @@ def make_step(
 
     movers = {name: optax.with_extra_args_support(optimizer) for name, optimizer in optimizers.items()}
 
-    def take(turn: Turn, state: State, batch: Batch, key: jax.Array, share: jax.Array) -> tuple[State, Report]:
+    def take(turn: Turn, state: State, batch: Batch, key: jax.Array, share: Any) -> tuple[State, Report]:
         player = turn.player
         loss, aux, grads = turn_gradient(turn, state, batch, key)
         updates, opt = movers[player].update(grads, state.opt[player], state.params[player], share=share)
