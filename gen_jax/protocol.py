@@ -110,11 +110,10 @@ class Model(Protocol):
 
     @property
     def sample(self) -> Callable[..., jax.Array]:
-        """``(params, buffers, key, n, **given)`` to ``n`` of the field it makes, ``[n, ...]`` as a model sees them, each
-        independent of its batch-mates.
+        """``(params, buffers, key, n, **given)`` to ``n`` of the field it makes, ``[n, ...]`` as a model sees them.
 
-        What is given has ``n`` as its first axis, too. A model computes with what it is told: who asks for samples
-        (:meth:`gen_jax.run.Run.sample`) also draws what was not said.
+        Each is independent of its batch-mates. What is given has ``n`` as its first axis, too. A model computes with
+        what it is told: who asks for samples (:meth:`gen_jax.run.Run.sample`) also draws what was not said.
         """
         ...
 
