@@ -1,8 +1,8 @@
 """Eight virtual devices, so that every law about devices can be tested on any machine; and quick compilation, since the
 programs are tiny: little is optimised, and what was compiled is kept on disk for the other tests that need it.
 
-In memory it is kept for one module, and of a module whose tests are in groups for one group: a worker that keeps all
-that it ever compiled needs 8 GB.
+What a module made by functools.cache is dropped when its tests (or those of one group) are over, and all compiled
+programs when a worker has grown to 1.7 GB: one that keeps everything needs 8 GB, and then falls.
 """
 
 import ctypes
@@ -20,6 +20,9 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+LARGEST = 1_700_000_000  # bytes of a worker
 
 
 def pytest_addoption(parser):
@@ -56,7 +59,11 @@ def pytest_runtest_teardown(item, nextitem):
     for value in list(vars(sys.modules[item.module.__name__]).values()):
         if callable(getattr(value, "cache_clear", None)):  # what it made by functools.cache
             value.cache_clear()
-    jax.clear_caches()
-    gc.collect()
-    if sys.platform == "linux":
+    if sys.platform == "linux" and _resident() > LARGEST:
+        jax.clear_caches()
+        gc.collect()
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # freed is not given back otherwise
+
+
+def _resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

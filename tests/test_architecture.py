@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "train": {"protocol", "checks"},
     "data": {"fields"},
     "pictures": {"fields"},
-    "evaluate": {"protocol", "fields", "nn", "networks", "data"},
+    "evaluate": {"protocol", "checks", "fields", "nn", "networks", "data"},
     "settings": {"protocol", "checks", "fields", "data", "models", "train"},
     "run": {"settings", "protocol", "fields", "data", "train", "pictures"},
     "begin": {"run", "settings", "protocol", "train"},

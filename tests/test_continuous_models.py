@@ -176,17 +176,17 @@ def test_times_may_prefer_the_middle():
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
-        (EDMConfig(least_noise=0.0), "least_noise"),
-        (EDMConfig(net=Denoiser("vdm")), "expected a network of 'unet', .*, got 'vdm'"),
-        (ScoreSDEConfig(corrections=-1), "corrections"),
-        (ScoreSDEConfig(path="ve", least_noise=60.0), "least_noise < largest_noise, got 60"),
-        (FlowMatchingConfig(sampling_steps=0), "at least 1 step"),
-        (FlowMatchingConfig(conditional=True), "labelled data"),
+        (lambda: EDMConfig(least_noise=0.0), "least_noise: expected above 0"),
+        (lambda: EDMConfig(net=Denoiser("vdm")), "expected a network of 'unet', .*, got 'vdm'"),
+        (lambda: ScoreSDEConfig(corrections=-1), "corrections: expected 0 or more"),
+        (lambda: ScoreSDEConfig(path="ve", least_noise=60.0), "least_noise: expected less than largest_noise"),
+        (lambda: FlowMatchingConfig(sampling_steps=0), "sampling_steps: expected 1 or more"),
+        (lambda: FlowMatchingConfig(conditional=True), "labelled data"),
     ],
 )
 def test_what_cannot_be_built_is_refused(configuration, message):
     with pytest.raises(ValueError, match=message):
-        configuration.build(images(SHAPE))
+        configuration().build(images(SHAPE))
 
 
 def test_references_have_the_papers_evaluations():

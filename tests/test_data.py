@@ -291,7 +291,7 @@ def test_resize_equals_pillow_with_antialiasing(tmp_path):
     tall = np.concatenate([pictures(1, 40, 3)[0][:4], image, pictures(1, 40, 3)[0][:4]])
     for name in ("a", "b"):
         Image.fromarray(tall).save(tmp_path / f"{name}.png")
-    assert "40x48" in refused(tmp_path) or "48x40" in refused(tmp_path)
+    assert data.load(str(tmp_path)).shape == (48, 40, 3)
     (read,) = data.load(str(tmp_path), image_size=8).image([0])
     expected = Image.fromarray(image).resize((8, 8), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(read, np.asarray(expected))
@@ -399,8 +399,7 @@ def test_folder_layouts_that_are_refused(tmp_path):
     hollow = save_folder(tmp_path / "hollow", pictures(4), classes=2)
     (hollow / "class9").mkdir()
     assert "class9" in refused(hollow)
-    assert "divisible by 4" in refused(save_folder(tmp_path / "odd", pictures(2, 10)))
-    assert "divisible by 4" in refused(tmp_path / "odd", image_size=10)
+    assert data.load(str(save_folder(tmp_path / "odd", pictures(2, 10)))).shape[:2] == (10, 10)
     assert "2 images" in refused(save_folder(tmp_path / "one", pictures(1)))
     assert "text.txt" in refused_file(tmp_path / "text.txt")
 
@@ -442,8 +441,6 @@ BAD_IMAGES = {
     "channels first": (pictures(4).transpose(0, 3, 1, 2), "transpose"),
     "four channels": (pictures(4, channels=4), "alpha"),
     "two channels": (pictures(4, channels=2), "1 or 3"),
-    "not square": (pictures(4)[:, :4], "4x8"),
-    "odd side": (pictures(4, 10), "10x10"),
     "flat": (pictures(4).reshape(4, -1), r"\[N, H, W, C\]"),
     "none": (pictures(4)[:0], "at least one"),
     "objects": (np.array([pictures(1)[0], None], object), "uint8|objects"),
@@ -572,7 +569,7 @@ def test_lazy_batches_equal_those_in_memory(tmp_path):
 
 
 def test_batches_that_are_refused():
-    with pytest.raises(data.DataError, match="batch of 11 images, got 10"):
+    with pytest.raises(data.DataError, match="batch of 11 examples, got 10"):
         data.Batches(numbered(10), 11, 0)
     for arguments in (
         {"batch_size": 5, "process_count": 2},

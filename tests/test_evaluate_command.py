@@ -110,7 +110,7 @@ def test_a_run_is_sampled_as_it_is_measured(trained, capsys):
         (["{}/a", "digits:dev"], 3, "no split 'dev'"),
         (["{}/colour.npy", "digits:test"], 2, "takes images [N, H, W, 1]"),
         (["{}/a", "digits:test", "--features", "vgg"], 2, "unknown feature network 'vgg'"),
-        (["{}/a", "digits:test", "--neighbours", "0"], 2, "neighbours must be at least 1"),
+        (["{}/a", "digits:test", "--neighbours", "0"], 2, "neighbours: expected 1 or more"),
         (["{}/a", "digits:test", "--neighbours", "90"], 2, "more than 90 examples"),
         (["{}/a.npy", "/nowhere/x.safetensors"], 3, "expected statistics"),
     ],

@@ -158,7 +158,7 @@ def test_measure_refuses(trained):
         evaluate.measure(streamed, a, ["kid"])
     with pytest.raises(ValueError, match="10 splits, not 3"):
         evaluate.measure(streamed, a, ["is"], settings=evaluate.Choices(splits=3))
-    with pytest.raises(ValueError, match="subsets must be at least 1"):
+    with pytest.raises(ValueError, match="subsets: expected 1 or more"):
         evaluate.Choices(subsets=0)
 
 

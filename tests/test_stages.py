@@ -132,7 +132,7 @@ def test_a_codec_and_its_prior_train_one_after_the_other(tmp_path):
     assert whole.step == 3 and digest(whole.params) == digest(run.params)
 
 
-@pytest.mark.parametrize("when", [2, 6])
+@pytest.mark.parametrize("when", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_sequence_that_was_stopped_goes_on_by_the_same_call(tmp_path, when):
     whole = gen_jax.fit_stages(stages(), IMAGES, directory=tmp_path / "whole", quiet=True)
     steps = {"codec": min(when, 4), "prior": when - 4}

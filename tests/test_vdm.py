@@ -177,7 +177,9 @@ def test_a_learned_schedule_is_a_player_who_lessens_the_variance():
     assert values[-20:].mean() < 0.75 * values[:20].mean()
 
 
-@pytest.mark.parametrize(("change", "message"), [({"first": 6.0}, "first below"), ({"bound_draws": 0}, "bound_draws")])
+@pytest.mark.parametrize(
+    ("change", "message"), [({"first": 6.0}, "first: expected less than last"), ({"bound_draws": 0}, "bound_draws")]
+)
 def test_what_cannot_be_built_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TINY, **change).build(images((8, 8, 1)))
