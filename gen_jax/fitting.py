@@ -58,15 +58,13 @@ def fit(
         (``{"sequence": x}``, see :func:`gen_jax.data.from_fields`), or a ``Source``; for two unpaired domains a tuple
         of two, of which the second one's ``image`` is called ``other``.
       labels: integers ``[N]``, beside an array of images.
-      training: steps, batch, seed, and the rest of the run's settings.
-      optimizers: one for all players, or by player; Adam at 2e-4 by default, with a first moment of 0.5 where two
-        players or more move.
+      training: steps, batch, seed, and the rest.
+      optimizers: one for all players, or by player; by default Adam at 2e-4, with b1 0.5 where two or more move.
       directory: where the run is kept; it goes on from what is there. None keeps it in memory.
       image_size: resize a data set's images to this side.
       flip: mirror half of the training images at random.
       crop: pad training images by this many pixels and crop them back at random.
-      begin: players that begin as those of earlier runs, by name: a run, its directory, or see
-        :class:`gen_jax.begin.From`.
+      begin: players that begin as those of earlier runs: a run, its directory, or a :class:`gen_jax.begin.From`.
       evaluate: called every ``training.evaluate_every`` steps and at the end with the run as it stands; what it returns
         is shown. :func:`gen_jax.ruler.during_training` makes one.
       title: what the progress calls the run.
@@ -79,14 +77,12 @@ def fit(
     fields = {name: field for source in sources for name, field in source.fields.items()}
     model = _built(configuration, fields)
     training = _with_batch(training, model)
-    size = training.batch_size or sources[0].size
     recipes = _by_player(optimizers, model)
-    _check(model, recipes, training, evaluate)
-    mesh = _mesh(training, size)
-    batches = _batches(sources, size, training.seed)
-    _check_beginning(model, begin or {})
+    _check(model, recipes, training, evaluate, begin or {})
+    mesh = _mesh(training, sources[0].size)
+    batches = _batches(sources, training)
     beginning = begun(begin or {})
-    facts = {name: begun.described for name, begun in beginning.items()}
+    facts = {name: player.described for name, player in beginning.items()}
     settings = describe(configuration, sources, image_size, training, recipes, flip, crop, facts)
     notes = _notes(model, recipes, training, directory)
     snapshot = functools.partial(_snapshot, model, configuration, settings, sources, {})
@@ -98,10 +94,9 @@ def fit(
             {name: _transformation(recipe, model, name, training) for name, recipe in recipes.items()},
             prepare=functools.partial(data.prepare, fields=fields, flip=flip, crop=crop),
             directory=path,
-            metadata={"data_seed": training.seed},
             draw=None if path is None else lambda state: _draw(snapshot(state), sources, path),
             evaluate=None if evaluate is None else lambda state: evaluate(snapshot(state)),
-            begin={name: (begun.params, begun.buffers) for name, begun in beginning.items()},
+            begin={name: (player.params, player.buffers) for name, player in beginning.items()},
             mesh=mesh,
             title=title,
             notes=notes,
@@ -162,9 +157,10 @@ def _beside(first: data.Source, other: data.Source) -> data.Source:
     return other.renamed(**{name: "other" if name == "image" else f"other_{name}" for name in both}) if both else other
 
 
-def _batches(sources: Sequence[data.Source], size: int, seed: int) -> Any:
+def _batches(sources: Sequence[data.Source], training: Training) -> Any:
+    size = training.batch_size or sources[0].size
     parts = tuple(
-        data.Batches(source, size, seed + place, jax.process_index(), jax.process_count())
+        data.Batches(source, size, training.seed + place, jax.process_index(), jax.process_count())
         for place, source in enumerate(sources)
     )
     return parts[0] if len(parts) == 1 else data.Unpaired(parts)
@@ -186,8 +182,9 @@ def _with_batch(training: Training, model: Model) -> Training:
     return dataclasses.replace(training, batch_size=0 if getattr(model, "whole_set", False) else _BATCH)
 
 
-def _mesh(training: Training, size: int) -> Mesh:
+def _mesh(training: Training, whole: int) -> Mesh:
     """All devices; for a batch whose size is the data's and not a choice, as many as divide it."""
+    size = training.batch_size or whole
     mesh = shard.data_mesh()
     if not training.batch_size and jax.process_count() == 1:
         devices = jax.devices()
@@ -207,16 +204,17 @@ def _by_player(optimizers: Optimizer | Mapping[str, Optimizer] | None, model: Mo
 
 
 def _check(
-    model: Model, optimizers: Mapping[str, Optimizer], training: Training, evaluate: Callable[[Run], str] | None
+    model: Model,
+    optimizers: Mapping[str, Optimizer],
+    training: Training,
+    evaluate: Callable[[Run], str] | None,
+    begin: Mapping[str, Beginning],
 ) -> None:
     names = set(players(model.turns))
     if names != set(optimizers):
         raise ConfigError(f"optimizers are for {sorted(optimizers)}, the model's players are {sorted(names)}")
     if bool(training.evaluate_every) != (evaluate is not None):
         raise ConfigError("expected both of evaluate= and --evaluate-every, or neither; give the other one, too")
-
-
-def _check_beginning(model: Model, begin: Mapping[str, Beginning]) -> None:
     for player in getattr(model, "begins", ()):
         if player not in begin:
             raise ConfigError(

@@ -333,3 +333,46 @@ def test_a_finished_budget_is_finished_and_a_rest_is_a_rest(tmp_path):
     assert seconds == sorted(seconds) and seconds[-1] >= spent + 0.3  # they keep counting
     again = fit(VAE, tmp_path / "run", training=more)
     assert again.step == run.step and digest(again.params) == digest(run.params)
+
+
+# Two domains
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """Learns the mean of each of two domains."""
+
+    makes: str = "other"
+    given: tuple = ("image",)
+    network_evaluations: int = 1
+
+    @property
+    def turns(self):
+        return (Turn("means", self.loss),)
+
+    def init(self, key, batch):
+        return {"means": {name: jax.numpy.zeros(()) for name in ("image", "other")}}, {"means": {}}
+
+    def loss(self, params, buffers, batch, key, *, step, ema):
+        errors = [(params["means"][name] - batch[name].mean()) ** 2 for name in ("image", "other")]
+        return sum(errors), Aux({})
+
+    def sample(self, params, buffers, key, n, *, image):
+        return jax.numpy.zeros_like(image) + params["means"]["other"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MeansConfig:
+    def build(self, fields):
+        assert set(fields) == {"image", "other"}
+        return Means()
+
+
+def test_two_unpaired_domains_train_side_by_side():
+    a, b = np.full((24, 4, 4, 1), 60, np.uint8), np.full((16, 4, 4, 1), 200, np.uint8)
+    training = Training(steps=200, batch_size=8, ema_half_life=0)
+    run = gen_jax.fit(MeansConfig(), (a, b), training=training, optimizers=Adam(learning_rate=0.05), quiet=True)
+    translated = run.sample(0, 5)  # of images that are drawn from the first domain
+    assert translated.shape == (5, 4, 4, 1) and np.abs(translated.astype(int) - 200).max() <= 3
+    assert (run.conditions(0, 3)["image"] == 60).all()
+    assert run.settings["data"]["parts"][1]["fields"] == ["other"]

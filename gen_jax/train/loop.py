@@ -119,7 +119,6 @@ def fit(
     *,
     prepare: Prepare = lambda batch, key: batch,
     directory: Path | None = None,
-    metadata: Mapping[str, Any] | None = None,
     draw: Callable[[State], None] | None = None,
     evaluate: Callable[[State], str] | None = None,
     begin: Mapping[str, tuple[Tree, Tree]] = {},
@@ -139,7 +138,6 @@ def fit(
       optimizers: one for every player who moves.
       prepare: from raw batch to model batch, inside the step.
       directory: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
-      metadata: JSON kept with every checkpoint.
       draw: called every ``sample_every`` steps and at the end, to show samples; not counted as training.
       evaluate: called every ``evaluate_every`` steps and at the end, to measure samples; what it returns is shown. Not
         counted as training either.
@@ -181,7 +179,7 @@ def fit(
     reporter = Reporter(
         training.steps, first, file, seconds=training.seconds, title=title, quiet=quiet or jax.process_index() != 0
     )
-    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, dict(metadata or {}), reporter)
+    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, reporter)
     run.compile_seconds = float(earlier.get("compile_seconds", 0.0)) + time.monotonic() - began
     run.train_seconds, run.clock = spent, spent
     with reporter, _stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
@@ -205,7 +203,6 @@ class _Run:
     checkpoints: Checkpoints | None
     draw: Callable[[State], None] | None
     evaluate: Callable[[State], str] | None
-    metadata: dict[str, Any]
     reporter: Reporter
     compile_seconds: float = 0.0
     train_seconds: float = 0.0
@@ -327,7 +324,7 @@ class _Run:
     def _facts(self, done: int) -> dict[str, Any]:
         examples = done * self.batches.batch_size
         seconds = {"seconds": self._spent(), "compile_seconds": self.compile_seconds}
-        return {**self.metadata, "step": done, "examples": examples, **seconds}
+        return {"step": done, "examples": examples, **seconds}
 
     def _agreed(self, number: int, before: int, done: int) -> int:
         # Every process must stop at the same step and go by one clock; asking costs a round trip, so it is done when a
