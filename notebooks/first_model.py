@@ -31,9 +31,7 @@ train.size, test.size, train.shape, train.classes
 # would go on where it stopped. A mixture is fitted to the whole set at once, a VAE in batches.
 
 # %%
-mixture = gen_jax.fit(
-    gen_jax.models.GMMConfig(components=10), train, training=gen_jax.Training(steps=30), quiet=True
-)
+mixture = gen_jax.fit(gen_jax.models.GMMConfig(components=10), train, training=gen_jax.Training(steps=30), quiet=True)
 vae = gen_jax.fit(
     gen_jax.models.VAEConfig(latent=16, widths=(32, 64)),
     train,
