@@ -80,8 +80,8 @@ MUTANTS = {
         "test_evaluate_statistics.py", "batch_or_its_padding",
     ),
     "9: the last batch is dropped": Mutant(
-        "evaluate/images.py", "for start in range(0, len(images), size):",
-        "for start in range(0, len(images) // size * size, size):",
+        "evaluate/sets.py", "for start in range(0, len(examples), size):",
+        "for start in range(0, len(examples) // size * size, size):",
         "test_evaluate_statistics.py", "batch_or_its_padding",
     ),
     "10: one device's features for all": Mutant(
