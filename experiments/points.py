@@ -5,6 +5,16 @@
     python -m gen_jax evaluate runs/ring_gan --metrics fid,prdc,modes
 
 ``ring`` has eight modes, ``grid`` twenty-five; ``swiss_roll`` has none, but a shape.
+
+Of 2,000 samples against 2,000 of the test split, seed 0, at most 60 seconds or 10,000 steps on two busy CPU cores (``modes``
+calls a sample good within three standard deviations; a perfect sampler has 0.989):
+
+    data  model  modes found  good   reverse KL  precision  recall
+    ring  gan     8 of 8      0.459  0.0042      0.501      0.990
+    ring  vae     8 of 8      0.723  0.0038      0.723      0.559
+    ring  edm     8 of 8      0.964  0.0016      0.956      0.971
+    grid  gan    24 of 25     0.094  0.469       0.102      0.996
+    grid  edm    25 of 25     0.924  0.0127      0.903      0.973
 """
 
 from experiments.launch import Place, Settings, launch
