@@ -6,8 +6,8 @@
 
 ``ring`` has eight modes, ``grid`` twenty-five; ``swiss_roll`` has none, but a shape.
 
-Of 2,000 samples against 2,000 of the test split, seed 0, at most 60 seconds or 10,000 steps on two busy CPU cores (``modes``
-calls a sample good within three standard deviations; a perfect sampler has 0.989):
+Of 2,000 samples against 2,000 of the test split, seed 0, at most 60 seconds or 10,000 steps on two busy CPU cores. A
+sample is good within three standard deviations of a mode; a perfect sampler has 0.989 of them.
 
     data  model  modes found  good   reverse KL  precision  recall
     ring  gan     8 of 8      0.459  0.0042      0.501      0.990
