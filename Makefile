@@ -21,10 +21,10 @@ $(VENV)/made: requirements.txt setup.cfg pyproject.toml
 demo: $(VENV)/made  ## every family on the embedded digits, one table (at most 12 minutes on 2 cores)
 	$(RUN) -m experiments.trilemma --data digits --seconds-per-model $(SECONDS_PER_MODEL) --workdir runs/demo
 
-test: $(VENV)/made  ## the fast tests (at most 10 minutes on 2 cores)
+test: $(VENV)/made  ## the fast tests (a quarter of an hour on 2 cores, less once their programs are compiled)
 	$(RUN) -m pytest
 
-prove: $(VENV)/made  ## the long proofs, in six shards (at most 60 minutes on 2 cores); SHARD=2 is one of them
+prove: $(VENV)/made  ## the long proofs, in six shards; SHARD=2 is one of them
 	for shard in $(or $(SHARD),1 2 3 4 5 6); do $(RUN) -m pytest -m slow --shard $$shard/6 || exit 1; done
 
 check: $(VENV)/made  ## style, types, doctests
