@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.embed import appended, class_table
 from gen_jax.nn.fit import Size
 from gen_jax.nn.ladder import is_halved
 
@@ -61,7 +62,7 @@ class Generator(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.start, doublings = plan(size)
-        self.embedding = _embedding(classes, label_width, rngs)
+        self.embedding = class_table(classes, label_width, rngs)
         widths = [base * 2**i for i in reversed(range(doublings))]
         # What a transposed convolution of a 1x1 input is: one matrix product.
         self.project = _head(latent + (label_width if classes else 0), self.start[0] * self.start[1] * widths[0], rngs)
@@ -81,7 +82,7 @@ class Generator(nnx.Module):
     ) -> jax.Array:
         """Images in (-1, 1); ``train`` normalises by the batch, otherwise by running statistics."""
         if self.embedding is not None and label is not None:
-            z = jnp.concatenate([z, self.embedding(label).astype(z.dtype)], axis=-1)
+            z = appended(z, self.embedding(label))
         h = self.project(z).reshape(z.shape[0], *self.start, -1)
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             h = convolution(jax.nn.relu(norm(h, train=train)))
@@ -97,7 +98,7 @@ class Critic(nnx.Module):
     def __init__(self, size: Size, channels: int, *, base: int, classes: int = 0, rngs: nnx.Rngs):
         end, halvings = plan(size)
         self.size = size
-        self.embedding = _embedding(classes, size[0] * size[1], rngs)
+        self.embedding = class_table(classes, size[0] * size[1], rngs)
         widths = [channels + (classes > 0), *(base * 2**i for i in range(halvings))]
         self.convolutions = nnx.List(
             Conv(a, b, 4, stride=2, padding=1, use_bias=False, kernel_init=_WEIGHTS, rngs=rngs)
@@ -116,8 +117,7 @@ class Critic(nnx.Module):
     ) -> jax.Array:
         """``x [B, H, W, channels]`` to logits ``[B]``."""
         if self.embedding is not None and label is not None:
-            plane = self.embedding(label).reshape(-1, *self.size, 1)
-            x = jnp.concatenate([x, plane.astype(x.dtype)], axis=-1)
+            x = appended(x, self.embedding(label).reshape(-1, *self.size, 1))
         h = jax.nn.leaky_relu(self.convolutions[0](x), _LEAK)  # no normalisation at the input, as in the paper
         for norm, convolution in zip(self.norms, self.convolutions[1:], strict=True):
             h = jax.nn.leaky_relu(norm(convolution(h), train=train), _LEAK)
@@ -140,9 +140,3 @@ class _BatchNorm(nnx.Module):
 
 def _head(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(inputs, outputs, use_bias=False, kernel_init=_WEIGHTS, rngs=rngs)
-
-
-def _embedding(classes: int, width: int, rngs: nnx.Rngs) -> nnx.Embed | None:
-    if not classes:
-        return None
-    return nnx.Embed(classes, width, embedding_init=nnx.initializers.normal(1.0), rngs=rngs)

@@ -20,7 +20,7 @@ from flax import nnx
 
 from gen_jax.networks.ncsnpp import NCSNpp, half_block
 from gen_jax.nn.conv import Conv
-from gen_jax.nn.embed import TimeEmbedding, sinusoidal
+from gen_jax.nn.embed import TimeEmbedding, class_table, sinusoidal
 from gen_jax.nn.fit import Size
 from gen_jax.nn.ladder import Condition, Keys, is_halved, sizes
 from gen_jax.nn.layers import WEIGHTS, ZERO, AdaptiveGroupNorm
@@ -72,7 +72,7 @@ class Generator(nnx.Module):
 
         self.patch = patch
         self.mapping = Mapping(latent, style_width, mapping_layers, rngs=rngs)
-        self.embedding = _embedding(classes, style_width, rngs)
+        self.embedding = class_table(classes, style_width, rngs)
         self.time = TimeEmbedding(base, 4 * base, rngs=rngs)
         self.net = NCSNpp(
             (size[0] // patch, size[1] // patch),
@@ -144,7 +144,7 @@ class Critic(nnx.Module):
         self.time_width = time_width
         widths = [base * m for m in multipliers]
         levels = sizes(size, len(widths))
-        self.embedding = _embedding(classes, time_width, rngs)
+        self.embedding = class_table(classes, time_width, rngs)
         self.time_in = nnx.Linear(time_width, time_width, kernel_init=WEIGHTS, rngs=rngs)
         self.time_out = nnx.Linear(time_width, time_width, kernel_init=WEIGHTS, rngs=rngs)
         self.stem = Conv(2 * channels, widths[0], 1, kernel_init=WEIGHTS, rngs=rngs)
@@ -215,7 +215,7 @@ class StridedCritic(nnx.Module):
         self.time_width = time_width
         widths = [base * m for m in multipliers]
         levels = sizes(size, len(widths) + 1)
-        self.embedding = _embedding(classes, time_width, rngs)
+        self.embedding = class_table(classes, time_width, rngs)
         self.time = nnx.Linear(time_width, time_width, kernel_init=WEIGHTS, rngs=rngs)
         self.times = nnx.List(nnx.Linear(time_width, w, kernel_init=WEIGHTS, rngs=rngs) for w in widths)
         self.convs = nnx.List(
@@ -260,12 +260,6 @@ def minibatch_deviation(x: jax.Array, group: int = 4) -> jax.Array:
 
 def _leaky(x: jax.Array) -> jax.Array:
     return jax.nn.leaky_relu(x, 0.2)
-
-
-def _embedding(classes: int, width: int, rngs: nnx.Rngs) -> nnx.Embed | None:
-    if not classes:
-        return None
-    return nnx.Embed(classes, width, embedding_init=nnx.initializers.normal(1.0), rngs=rngs)
 
 
 def _with_label(x: jax.Array, embedding: nnx.Embed | None, label: jax.Array | None) -> jax.Array:

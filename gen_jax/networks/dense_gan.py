@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from gen_jax.nn.embed import appended
 from gen_jax.nn.mlp import MLP
 
 _LEAK = 0.2
@@ -77,4 +78,4 @@ def _leaky(x: jax.Array) -> jax.Array:
 
 
 def _with_label(x: jax.Array, label: jax.Array | None, classes: int) -> jax.Array:
-    return x if label is None else jnp.concatenate([x, jax.nn.one_hot(label, classes, dtype=x.dtype)], axis=-1)
+    return appended(x, None if label is None else jax.nn.one_hot(label, classes))

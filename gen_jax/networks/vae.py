@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.embed import appended
 from gen_jax.nn.fit import Size
 from gen_jax.nn.mlp import MLP
 
@@ -49,8 +50,7 @@ class ConvEncoder(nnx.Module):
         """``[B, H, W, C] -> [B, outputs]``."""
         for conv in self.convs:
             x = jax.nn.relu(conv(x))
-        x = x.reshape(x.shape[0], -1)
-        return self.head(x if label is None else jnp.concatenate([x, label.astype(x.dtype)], axis=-1))
+        return self.head(appended(x.reshape(x.shape[0], -1), label))
 
 
 class ConvDecoder(nnx.Module):
@@ -84,8 +84,7 @@ class ConvDecoder(nnx.Module):
         train: bool = False,
     ) -> jax.Array:
         """``[B, latent] -> [B, H, W, outputs]``."""
-        z = z if label is None else jnp.concatenate([z, label.astype(z.dtype)], axis=-1)
-        x = jax.nn.relu(self.body(z)).reshape(z.shape[0], *self.start, -1)
+        x = jax.nn.relu(self.body(appended(z, label))).reshape(z.shape[0], *self.start, -1)
         for conv in self.convs[:-1]:
             x = jax.nn.relu(conv(x))
         return self.convs[-1](x)
@@ -115,8 +114,7 @@ class DenseEncoder(nnx.Module):
         train: bool = False,
     ) -> jax.Array:
         """``[B, *shape] -> [B, outputs]``."""
-        x = x.reshape(x.shape[0], -1)
-        return self.body(x if label is None else jnp.concatenate([x, label.astype(x.dtype)], axis=-1))
+        return self.body(appended(x.reshape(x.shape[0], -1), label))
 
 
 class DenseDecoder(nnx.Module):
@@ -145,5 +143,4 @@ class DenseDecoder(nnx.Module):
         train: bool = False,
     ) -> jax.Array:
         """``[B, latent] -> [B, ..., outputs]``."""
-        z = z if label is None else jnp.concatenate([z, label.astype(z.dtype)], axis=-1)
-        return self.body(z).reshape(z.shape[0], *self.shape)
+        return self.body(appended(z, label)).reshape(z.shape[0], *self.shape)

@@ -85,6 +85,18 @@ def cosines_first(time: jax.Array, width: int) -> jax.Array:
     return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
+def class_table(classes: int, width: int, rngs: nnx.Rngs) -> nnx.Embed | None:
+    """An embedding of each class, drawn from N(0, 1); None without classes."""
+    if not classes:
+        return None
+    return nnx.Embed(classes, width, embedding_init=nnx.initializers.normal(1.0), rngs=rngs)
+
+
+def appended(x: jax.Array, told: jax.Array | None) -> jax.Array:
+    """``x [B, ..., A]`` and behind it ``told [B, ..., D]``, in the type of ``x``; ``x`` alone where there is none."""
+    return x if told is None else jnp.concatenate([x, told.astype(x.dtype)], axis=-1)
+
+
 def rows(table: jax.Array, label: jax.Array | None, batch: int) -> jax.Array:
     """Rows of ``table [classes, width]``, zero for a label beyond them and for none: ``[B, width]``."""
     if label is None:
