@@ -72,7 +72,10 @@ Real = Annotated[float, Within()]
 
 @dataclass_transform(frozen_default=True)
 def plain(kind: type[T]) -> type[T]:
-    """A frozen dataclass whose fields are checked, by :func:`checked`, before its own ``__post_init__`` runs."""
+    """A frozen dataclass whose fields are checked, by :func:`checked`, before its own ``__post_init__`` runs.
+
+    One that extends another and has no ``__post_init__`` of its own is checked by that of the other.
+    """
     own = kind.__dict__.get("__post_init__")
 
     def check(self: Any) -> None:
@@ -83,7 +86,8 @@ def plain(kind: type[T]) -> type[T]:
         if own is not None:
             own(self)
 
-    kind.__post_init__ = check  # type: ignore[attr-defined]
+    if own is not None or not hasattr(kind, "__post_init__"):
+        kind.__post_init__ = check  # type: ignore[attr-defined]
     return dataclasses.dataclass(frozen=True)(kind)
 
 

@@ -22,19 +22,11 @@ Decay: TypeAlias = Literal["constant", "cosine", "linear", "steps"]
 
 
 @plain
-class Adam:
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980) with warm-up, decay and clipping."""
+class Recipe:
+    """What every optimizer as plain data has: a learning rate over the run, and limits of gradients and weights."""
 
     learning_rate: Amount = 2e-4
     """Step size after warm-up."""
-    b1: Fraction = 0.9
-    """Decay of the first moment per turn."""
-    b2: Fraction = 0.999
-    """Decay of the second moment per turn."""
-    eps: Positive = 1e-8
-    """Added to the root of the second moment."""
-    weight_decay: Amount = 0.0
-    """Decoupled weight decay; 0 is Adam, otherwise AdamW."""
     warmup_steps: Number = 0
     """Turns over which the learning rate rises linearly from 0."""
     decay: Decay = "constant"
@@ -49,17 +41,44 @@ class Adam:
     """Largest magnitude of a player's weights, to which they are cut after every turn; 0 does not clip."""
 
     def __post_init__(self) -> None:
-        _check_milestones(self)
+        if bool(self.milestones) != (self.decay == "steps"):
+            raise ValueError(
+                f"milestones: expected them with decay='steps' and no other, got {self.milestones} with {self.decay!r}"
+            )
+        if list(self.milestones) != sorted(self.milestones):
+            raise ValueError(f"milestones: expected shares of the run in their order, got {self.milestones}")
 
     def build(self, turns: int) -> optax.GradientTransformationExtraArgs:
         """The transformation for a player of so many turns, 0 where the clock ends the run."""
-        moments = [optax.scale_by_adam(self.b1, self.b2, self.eps)]
-        decay = [optax.add_decayed_weights(self.weight_decay)] if self.weight_decay else []
-        return _chain(self, turns, *moments, *decay)
+        clip = [optax.clip_by_global_norm(self.clip_norm)] if self.clip_norm else []
+        cut = [_cut(self.clip_weights)] if self.clip_weights else []
+        return optax.with_extra_args_support(optax.chain(*clip, *self._scaled(), _descend(self, turns), *cut))
+
+    def _scaled(self) -> list[optax.GradientTransformation]:
+        """From a gradient to the step for a rate of 1; here the gradient itself."""
+        return []
 
 
 @plain
-class RMSProp:
+class Adam(Recipe):
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980) with warm-up, decay and clipping."""
+
+    b1: Fraction = 0.9
+    """Decay of the first moment per turn."""
+    b2: Fraction = 0.999
+    """Decay of the second moment per turn."""
+    eps: Positive = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: Amount = 0.0
+    """Decoupled weight decay; 0 is Adam, otherwise AdamW."""
+
+    def _scaled(self) -> list[optax.GradientTransformation]:
+        decay = [optax.add_decayed_weights(self.weight_decay)] if self.weight_decay else []
+        return [optax.scale_by_adam(self.b1, self.b2, self.eps), *decay]
+
+
+@plain
+class RMSProp(Recipe):
     """RMSProp (Tieleman and Hinton 2012), as WGAN has it (Arjovsky et al. 2017, arXiv:1701.07875)."""
 
     learning_rate: Amount = 5e-5
@@ -70,34 +89,15 @@ class RMSProp:
     """Added to the root of the second moment."""
     momentum: Fraction = 0.0
     """Share of the last step that is taken again."""
-    warmup_steps: Number = 0
-    """Turns over which the learning rate rises linearly from 0."""
-    decay: Decay = "constant"
-    """Shape of the learning rate after warm-up; cosine and linear end at 0 with the run."""
-    milestones: tuple[Share, ...] = ()
-    """With decay 'steps': shares of the run at which the rate is multiplied by factor."""
-    factor: Amount = 0.1
-    """With decay 'steps': see milestones."""
-    clip_norm: Amount = 0.0
-    """Largest global norm of a player's gradient; 0 does not clip."""
-    clip_weights: Amount = 0.0
-    """Largest magnitude of a player's weights, to which they are cut after every turn; 0 does not clip."""
 
-    def __post_init__(self) -> None:
-        _check_milestones(self)
-
-    def build(self, turns: int) -> optax.GradientTransformationExtraArgs:
-        """The transformation for a player of so many turns, 0 where the clock ends the run."""
+    def _scaled(self) -> list[optax.GradientTransformation]:
         # eps beside the root and not under it: with no gradient yet, the step is as long as Adam's.
-        scaled = optax.scale_by_rms(decay=self.smoothing, eps=self.eps, eps_in_sqrt=False)
-        momentum = [optax.trace(decay=self.momentum)] if self.momentum else []
-        return _chain(self, turns, scaled, *momentum)
+        rms = optax.scale_by_rms(decay=self.smoothing, eps=self.eps, eps_in_sqrt=False)
+        return [rms, *([optax.trace(decay=self.momentum)] if self.momentum else [])]
 
 
-Recipe: TypeAlias = Adam | RMSProp
-"""An optimizer as plain data."""
 RECIPES: tuple[type[Recipe], ...] = (Adam, RMSProp)
-Optimizer: TypeAlias = Adam | RMSProp | optax.GradientTransformation
+Optimizer: TypeAlias = Recipe | optax.GradientTransformation
 """What may move a player: a recipe as plain data, or any other of optax's."""
 
 
@@ -129,12 +129,6 @@ def _shape(recipe: Recipe, s: jax.Array) -> jax.Array | float:
     return 1.0
 
 
-def _chain(recipe: Recipe, turns: int, *parts: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    clip = [optax.clip_by_global_norm(recipe.clip_norm)] if recipe.clip_norm else []
-    cut = [_cut(recipe.clip_weights)] if recipe.clip_weights else []
-    return optax.with_extra_args_support(optax.chain(*clip, *parts, _descend(recipe, turns), *cut))
-
-
 def _descend(recipe: Recipe, turns: int) -> optax.GradientTransformationExtraArgs:
     def init(params: Any) -> Rate:
         return Rate(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
@@ -153,12 +147,3 @@ def _cut(largest: float) -> optax.GradientTransformation:
         return jax.tree.map(lambda u, p: jnp.clip(p + u, -largest, largest) - p, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
-def _check_milestones(recipe: Recipe) -> None:
-    if bool(recipe.milestones) != (recipe.decay == "steps"):
-        raise ValueError(
-            f"milestones: expected them with decay='steps' and no other, got {recipe.milestones} with {recipe.decay!r}"
-        )
-    if list(recipe.milestones) != sorted(recipe.milestones):
-        raise ValueError(f"milestones: expected shares of the run in their order, got {recipe.milestones}")
