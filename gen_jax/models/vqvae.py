@@ -51,6 +51,11 @@ class VQCodec:
     log_prob_kind: ClassVar[str] = "lower bound"
 
     @property
+    def length(self) -> int:
+        """Codes of an image."""
+        return math.prod(self.grid)
+
+    @property
     def turns(self) -> tuple[Turn, ...]:
         """One turn: descend (1)."""
         return (Turn("codec", self.codec_loss),)
@@ -105,12 +110,11 @@ class VQCodec:
 
     def decode(self, params: Params, buffers: Buffers, index: jax.Array) -> jax.Array:
         """Images ``[B, H, W, C]`` in [-1, 1] of codes int32 ``[B, h w]``."""
-        z_q = _codebook(buffers).codes[index].reshape(-1, *self.grid, self.code_width)
-        return jnp.clip(self._decode(params, z_q), -1.0, 1.0)
+        return jnp.clip(self._decode(params, self._chosen(buffers, index)), -1.0, 1.0)
 
     def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int) -> jax.Array:
         """Decoded draws of the codec's own prior, which is uniform over all codes."""
-        return self.decode(params, buffers, jax.random.randint(key, (n, self.grid[0] * self.grid[1]), 0, self.codes))
+        return self.decode(params, buffers, jax.random.randint(key, (n, self.length), 0, self.codes))
 
     @property
     def codec_player(self) -> str:
@@ -120,7 +124,7 @@ class VQCodec:
     @property
     def latent_field(self) -> Field:
         """The codes of an image, in rows."""
-        return Field((self.grid[0] * self.grid[1],), SYMBOL, self.codes)
+        return Field((self.length,), SYMBOL, self.codes)
 
     def to_latents(self, params: Params, buffers: Buffers, x: jax.Array) -> jax.Array:
         """The codes of images."""
@@ -132,19 +136,22 @@ class VQCodec:
 
     def log_prob(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
         """The bound (3) with a uniform prior, nats ``[B]``."""
-        prior = self.grid[0] * self.grid[1] * math.log(self.codes)
+        prior = self.length * math.log(self.codes)
         return self.log_likelihood(params, buffers, key, batch["image"]) - prior
 
     def log_likelihood(self, params: Params, buffers: Buffers, key: jax.Array, x: jax.Array) -> jax.Array:
         """Log p(x | z_q) of dequantised images, nats ``[B]``: a Gaussian of the training's mean squared error."""
         index = self.encode(params, buffers, x)
-        z_q = _codebook(buffers).codes[index].reshape(-1, *self.grid, self.code_width)
+        z_q = self._chosen(buffers, index)
         x = distributions.dequantise(key, x)
         log_variance = jnp.log(buffers["codec"]["variance"])
         pixels = distributions.normal_log_prob(x, self._decode(params, z_q), log_variance) + jnp.log(
             distributions.LEVEL
         )
         return pixels.sum(axis=(1, 2, 3))
+
+    def _chosen(self, buffers: Buffers, index: jax.Array) -> jax.Array:
+        return _codebook(buffers).codes[index].reshape(-1, *self.grid, self.code_width)
 
     def _decode(self, params: Params, z_q: jax.Array) -> jax.Array:
         return self.decoder.apply(params["codec"]["decoder"], {}, z_q)[0]
@@ -181,7 +188,7 @@ class VQVAE:
     @property
     def length(self) -> int:
         """Codes of an image."""
-        return self.codec.grid[0] * self.codec.grid[1]
+        return self.codec.length
 
     @property
     def network_evaluations(self) -> int:
@@ -322,8 +329,7 @@ class VQVAEConfig:
         """
         codec, classes = self.codec.build(fields), known_classes(fields, conditional=self.conditional)
         size = {"width": self.prior_width, "layers": self.prior_layers, "heads": self.prior_heads}
-        length = codec.grid[0] * codec.grid[1]
-        prior = network(CausalTransformer, codes=self.codec.codes, length=length, classes=classes, **size)
+        prior = network(CausalTransformer, codes=self.codec.codes, length=codec.length, classes=classes, **size)
         return VQVAE(codec, classes, prior, tuple(size.items()))
 
 
