@@ -127,19 +127,16 @@ def configuration_from(described: Mapping[str, Any]) -> Configuration:
         raise ConfigError(f"{name}: {error}") from error
 
 
-def describe_configuration(configuration: Configuration) -> dict[str, Any]:
-    """The JSON of a model's configuration."""
-    return _described(configuration)
-
-
-def _described(value: Any) -> Any:
+def describe_configuration(value: Any) -> Any:
+    """The JSON of a model's configuration, and of whatever is in one."""
     if isinstance(value, tuple):
-        return [_described(part) for part in value]
+        return [describe_configuration(part) for part in value]
     if not dataclasses.is_dataclass(value):
         return value
     named = isinstance(value, CONFIGURATIONS)
     name: dict[str, Any] = {"configuration": type(value).__name__} if named else {}
-    return {**name, **{field.name: _described(getattr(value, field.name)) for field in dataclasses.fields(value)}}
+    values = {field.name: describe_configuration(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {**name, **values}
 
 
 @contextmanager
