@@ -1,7 +1,7 @@
 """A run: a trained model with the weights to use it by, and how it comes back from its directory."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,12 +80,8 @@ class Run:
         """The samples of :meth:`sample`, at most ``batch_size`` at a time and only when they are asked for."""
         key = jax.random.key(key) if isinstance(key, int) else key
         told = self.conditions(key, n, **given)
-        size = max(1, min(n, batch_size))
-        for start in range(0, n, size):
-            part = {name: np.resize(x[start : start + size], (size, *x.shape[1:])) for name, x in told.items()}
-            indices = np.arange(start, start + size, dtype=np.uint32)
-            x = self._sampler(self.params, self.buffers, key, indices, data.prepare(part, fields=self.fields))
-            yield np.asarray(self.makes.kind.store(x))[: n - start]
+        for x, real in self._each("sample", self._sample_one, key, n, told, batch_size):
+            yield np.asarray(self.makes.kind.store(x))[:real]
 
     def conditions(self, key: jax.Array | int, n: int, **given: Any) -> dict[str, np.ndarray]:
         """What ``n`` samples drawn by ``key`` are told: what is given here, and what is drawn for the rest.
@@ -112,8 +108,7 @@ class Run:
         from gen_jax import pictures
 
         told, field = self.conditions(key, n, **given), self.makes
-        pieces, length = list(self.draws(key, n, **told)), told.get("length")  # type: ignore[arg-type]
-        samples = np.concatenate(pieces)
+        samples, length = self.sample(key, n, **told), told.get("length")  # type: ignore[arg-type]
         words = self.settings["data"]["names"].get(self.model.makes)
         if "count" in self.fields and field.kind is SYMBOL:  # words in no order: once each, as far as a document goes
             there = np.arange(field.shape[0]) < (np.full(n, field.shape[0]) if length is None else length)[:, None]
@@ -146,14 +141,8 @@ class Run:
         for name in self.model.given:
             if name not in batch:
                 raise ValueError(f"this model is told {name}, got {', '.join(batch)}; give {name}=")
-        size = max(1, min(n, batch_size))
-        found = []
-        for start in range(0, n, size):
-            part = {name: np.resize(x[start : start + size], (size, *np.shape(x)[1:])) for name, x in batch.items()}
-            indices = np.arange(start, start + size, dtype=np.uint32)
-            nats = self._log_prob(self.params, self.buffers, key, indices, data.prepare(part, fields=self.fields))
-            found.append(np.asarray(nats)[: n - start])
-        return np.concatenate(found)
+        pieces = self._each("log_prob", self._log_prob_one, key, n, batch, batch_size)
+        return np.concatenate([np.asarray(nats)[:real] for nats, real in pieces])
 
     @property
     def log_prob_kind(self) -> str:
@@ -166,28 +155,40 @@ class Run:
             raise ValueError(f"{type(self.model).__name__} has no likelihood; use a model with log_prob")
         return self.model.log_prob_kind  # type: ignore[attr-defined]
 
-    @property
-    def _sampler(self) -> Any:
-        def sample(params: Params, buffers: Buffers, key: jax.Array, indices: jax.Array, given: Batch) -> jax.Array:
-            def one(index: jax.Array, told: Batch) -> jax.Array:
-                alone = {name: x[None] for name, x in told.items()}
-                return self.model.sample(params, buffers, jax.random.fold_in(key, index), 1, **alone)[0]
+    def _each(
+        self,
+        name: str,
+        function: Callable[..., jax.Array],
+        key: jax.Array,
+        n: int,
+        batch: Mapping[str, np.ndarray],
+        batch_size: int,
+    ) -> Iterator[tuple[jax.Array, int]]:
+        """``function`` of each of ``n`` examples by itself, with a key of its own, at most ``batch_size`` at a time.
 
-            return jax.vmap(one)(indices, given)
+        Every piece is as long as the first, so that one program serves all; beside it stands how much of it is asked
+        for.
+        """
 
-        return self.programs.setdefault(("sample", id(self.model)), jax.jit(sample))
-
-    @property
-    def _log_prob(self) -> Any:
-        def log_prob(params: Params, buffers: Buffers, key: jax.Array, indices: jax.Array, batch: Batch) -> jax.Array:
+        def many(params: Params, buffers: Buffers, key: jax.Array, indices: jax.Array, batch: Batch) -> jax.Array:
             def one(index: jax.Array, example: Batch) -> jax.Array:
-                alone = {name: x[None] for name, x in example.items()}
-                own = jax.random.fold_in(key, index)
-                return self.model.log_prob(params, buffers, own, alone)[0]  # type: ignore[attr-defined]
+                alone = {field: x[None] for field, x in example.items()}
+                return function(params, buffers, jax.random.fold_in(key, index), alone)[0]
 
             return jax.vmap(one)(indices, batch)
 
-        return self.programs.setdefault(("log_prob", id(self.model)), jax.jit(log_prob))
+        compiled = self.programs.setdefault((name, id(self.model)), jax.jit(many))
+        size = max(1, min(n, batch_size))
+        for start in range(0, n, size):
+            part = {field: np.resize(x[start : start + size], (size, *np.shape(x)[1:])) for field, x in batch.items()}
+            indices = np.arange(start, start + size, dtype=np.uint32)
+            yield compiled(self.params, self.buffers, key, indices, data.prepare(part, fields=self.fields)), n - start
+
+    def _sample_one(self, params: Params, buffers: Buffers, key: jax.Array, given: Batch) -> jax.Array:
+        return self.model.sample(params, buffers, key, 1, **given)
+
+    def _log_prob_one(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
+        return self.model.log_prob(params, buffers, key, batch)  # type: ignore[attr-defined]
 
     def _checked(self, name: str, x: Any, n: int) -> np.ndarray:
         if name not in self.model.given:
