@@ -129,6 +129,14 @@ def made_of(fields: Fields) -> tuple[str, Field]:
     return name, found[name]
 
 
+def measured(fields: Fields, name: str) -> Field:
+    """What is measured and drawn of a field: itself, or words with their counts, where there are these, as pairs."""
+    field, count = fields[name], fields.get("count")
+    if field.kind is SYMBOL and count is not None and count.kind is COUNT and count.shape == field.shape:
+        return Field((*field.shape, 2), COUNT, field.size)
+    return field
+
+
 def describe(fields: Fields) -> str:
     """All fields in a line."""
     return ", ".join(f"{name} {field.kind.name} {list(field.shape)}" for name, field in fields.items()) or "no fields"

@@ -17,7 +17,7 @@ from gen_jax.checks import nearest
 from gen_jax.evaluate import Card, Choices, ExampleSet, FeatureNetwork, Figure, Provenance, Statistics
 from gen_jax.evaluate.features import weights_hash
 from gen_jax.evaluate.sets import Batch, quantisation_of
-from gen_jax.fields import PIXELS, Field, classes_of
+from gen_jax.fields import PIXELS, Field, classes_of, measured
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError
 
@@ -33,7 +33,7 @@ def reference_images(source: data.Source, *, limit: int = REFERENCE_LIMIT) -> np
 
 def feature_network(source: data.Source, name: str = "image") -> FeatureNetwork:
     """What the examples of a source's field ``name`` are measured in."""
-    return evaluate.features_of(evaluate.measured(source.fields, name), source.name, classes_of(source.fields))
+    return evaluate.features_of(measured(source.fields, name), source.name, classes_of(source.fields))
 
 
 def metrics_of(network: FeatureNetwork) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gen_jax import data
 from gen_jax import fields as kinds
-from gen_jax.fields import COUNT, SYMBOL, Field, Fields
+from gen_jax.fields import SYMBOL, Field, Fields
 from gen_jax.protocol import Batch, Buffers, Configuration, Model, Params
 from gen_jax.settings import configuration_from, last_stage, read_settings
 from gen_jax.train import checkpoint, shard
@@ -107,13 +107,13 @@ class Run:
         """A picture of the samples that :meth:`sample` draws, of their kind; see :mod:`gen_jax.pictures`."""
         from gen_jax import pictures
 
-        told, field = self.conditions(key, n, **given), self.makes
+        told, field = self.conditions(key, n, **given), kinds.measured(self.fields, self.model.makes)
         samples, length = self.sample(key, n, **told), told.get("length")  # type: ignore[arg-type]
         words = self.settings["data"]["names"].get(self.model.makes)
-        if "count" in self.fields and field.kind is SYMBOL:  # words in no order: once each, as far as a document goes
+        if field is not self.makes:  # words in no order: once each, as far as a document goes
             there = np.arange(field.shape[0]) < (np.full(n, field.shape[0]) if length is None else length)[:, None]
             samples = np.stack([samples, there.astype(samples.dtype)], axis=-1)
-            field, length = Field((*field.shape, 2), COUNT, field.size), None
+            length = None
         length = None if length is None or not field.shape else np.minimum(length, field.shape[0])
         return pictures.picture(field, samples, length=length, words=words)
 

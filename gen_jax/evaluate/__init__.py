@@ -48,7 +48,7 @@ from gen_jax.evaluate.memorisation import Memorisation, Neighbours, memorisation
 from gen_jax.evaluate.modes import Mixture, Modes, grid, modes, ring
 from gen_jax.evaluate.moments import Moments, merge, moments
 from gen_jax.evaluate.precision_recall import Overlap, overlap
-from gen_jax.evaluate.sets import ExampleSet, from_array, from_source, measured
+from gen_jax.evaluate.sets import ExampleSet, from_array, from_source
 from gen_jax.evaluate.statistics import Accumulator, Statistics, load_statistics, save_statistics, summarise
 
 __all__ = [
@@ -89,7 +89,6 @@ __all__ = [
     "load_inception",
     "load_statistics",
     "measure",
-    "measured",
     "memorisation",
     "merge",
     "metric_name",

@@ -13,7 +13,7 @@ import numpy as np
 
 from gen_jax.data import DataError, Source
 from gen_jax.data.arrays import checked_images
-from gen_jax.fields import COUNT, PIXELS, SYMBOL, Field, Fields
+from gen_jax.fields import PIXELS, Field, measured
 
 
 class Batch(NamedTuple):
@@ -100,14 +100,6 @@ def from_source(source: Source, name: str = "image", *, limit: int | None = None
             yield Batch(indices, examples, found["length"] if padded else None)
 
     return ExampleSet(source.name, source.split, len(order), field, batches, quantisation_of(field))
-
-
-def measured(fields: Fields, name: str) -> Field:
-    """What is measured of a field: itself, or words with their counts, where the data have these, as pairs."""
-    field, count = fields[name], fields.get("count")
-    if field.kind is SYMBOL and count is not None and count.kind is COUNT and count.shape == field.shape:
-        return Field((*field.shape, 2), COUNT, field.size)
-    return field
 
 
 def quantisation_of(field: Field) -> str:
