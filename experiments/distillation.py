@@ -50,7 +50,15 @@ def main(settings: Settings) -> None:
     """Trains one student after the other."""
     place = settings.place
     found, source = stages(settings), loaded(place)
-    gen_jax.fit_stages(found, source, directory=place.workdir, title="distillation", flip=place.flip, crop=place.crop)
+    gen_jax.fit_stages(
+        found,
+        source,
+        directory=place.workdir,
+        seconds=settings.training.seconds,
+        title="distillation",
+        flip=place.flip,
+        crop=place.crop,
+    )
 
 
 PRESETS = {"small": Settings()}

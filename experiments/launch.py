@@ -134,21 +134,21 @@ def trained(
     *,
     directory: str | Path | None,
     title: str,
-    seconds: float = 0.0,
     begin: Mapping[str, Beginning] = {},
     **options: Any,
 ) -> Run:
-    """The run of an experiment's settings on a source, in stages where it has them; of so many seconds, if any."""
+    """The run of an experiment's settings on a source; stages, where it has them, share its seconds."""
     if isinstance(settings, Staged):
         if begin:
             raise ConfigError(f"--begin is of runs of one stage, and this one has two; leave {', '.join(begin)} out")
         stages = codec_then_prior(settings)
-        return gen_jax.fit_stages(stages, source, directory=directory, seconds=seconds, title=title, **options)
-    training = replace(settings.training, seconds=seconds) if seconds else settings.training
+        return gen_jax.fit_stages(
+            stages, source, directory=directory, seconds=settings.training.seconds, title=title, **options
+        )
     return gen_jax.fit(
         settings.model,
         source,
-        training=training,
+        training=settings.training,
         optimizers=settings.optimizer,
         directory=directory,
         begin=begin,

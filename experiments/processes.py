@@ -153,9 +153,10 @@ def process_run(name: str, settings: Settings, source: data.Source, directory: P
     process = PROCESSES[name]
     experiment = small_preset(process.experiment, source.shape[0])
     batch = min(experiment.training.batch_size, source.size)
-    training = replace(experiment.training, steps=ENDLESS, seed=settings.seed, batch_size=batch)
+    seconds = settings.seconds_per_process
+    training = replace(experiment.training, steps=ENDLESS, seconds=seconds, seed=settings.seed, batch_size=batch)
     changed = replace(experiment, model=replace(experiment.model, **process.changes), training=training)
-    return trained(changed, source, directory=directory, title=name, seconds=settings.seconds_per_process)
+    return trained(changed, source, directory=directory, title=name)
 
 
 def drawing(run: Run, way: Way) -> Model:

@@ -123,12 +123,13 @@ def train(contestant: Contestant, source: data.Source, *, seconds: float, seed: 
     """A run of so many seconds of training; one that was interrupted goes on with the rest."""
     experiment = small_preset(contestant.experiment, source.shape[0])
     batch = experiment.training.batch_size and min(experiment.training.batch_size, source.size)
-    training = replace(experiment.training, steps=ENDLESS, seed=seed, batch_size=batch, log_every=20 if batch else 1)
+    budget = {"steps": ENDLESS, "seconds": seconds, "seed": seed, "batch_size": batch}
+    training = replace(experiment.training, **budget, log_every=20 if batch else 1)
     changes: dict[str, Any] = {"training": replace(training, checkpoint_every=200 if batch else 5)}
     if isinstance(experiment, Staged):
         changes["codec_steps"] = ENDLESS
     settings = replace(experiment, **changes)
-    return trained(settings, source, directory=directory, title=contestant.name, seconds=seconds)
+    return trained(settings, source, directory=directory, title=contestant.name)
 
 
 def measure(run: Run, settings: Settings, bench: Bench) -> tuple[dict[str, Any], np.ndarray]:

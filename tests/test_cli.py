@@ -26,7 +26,7 @@ from experiments import (
     vqvae,
 )
 from gen_jax import __main__ as command
-from gen_jax import cli, data
+from gen_jax import cli, data, stages
 from gen_jax.models import CONFIGURATIONS
 from gen_jax.settings import configuration_from, describe_configuration
 
@@ -63,6 +63,14 @@ def folder(tmp_path):
     for index in range(24):
         Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(place / f"{index:02d}.png")
     return place
+
+
+def test_stages_share_a_budget_in_seconds(tmp_path, capsys, monkeypatch):
+    given = []
+    monkeypatch.setattr(stages, "fit", lambda *_, training, **__: given.append(training.seconds) or given)
+    options = ["--seconds", "10", "--codec-share", "0.3", "--workdir", str(tmp_path)]
+    assert run(options, capsys, monkeypatch, "vqvae")[0] == 0
+    assert given == [3.0, 7.0]
 
 
 def _bad_flags():
