@@ -10,7 +10,7 @@
 
 __version__ = "0.1.0"
 
-from gen_jax import data, fields, models
+from gen_jax import data, evaluate, fields, models, ruler
 from gen_jax.begin import From
 from gen_jax.data import DataError
 from gen_jax.fitting import fit
@@ -34,9 +34,11 @@ __all__ = [
     "Stage",
     "Training",
     "data",
+    "evaluate",
     "fields",
     "fit",
     "fit_stages",
     "load",
     "models",
+    "ruler",
 ]

@@ -27,7 +27,7 @@ from experiments import (
 )
 from gen_jax import __main__ as command
 from gen_jax import cli, data, stages
-from gen_jax.models import CONFIGURATIONS
+from gen_jax.models import CONFIGURATIONS, presets
 from gen_jax.settings import configuration_from, describe_configuration
 
 ROOT = Path(__file__).parent.parent
@@ -194,11 +194,13 @@ def test_bad_commands_give_one_line(arguments, status, expected, capsys):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_preset_builds_and_survives_json(name):
-    for settings in EXPERIMENTS[name].PRESETS.values():
-        described = json.loads(json.dumps(describe_configuration(settings.model)))
-        assert configuration_from(described) == settings.model
-        assert type(settings.model) in CONFIGURATIONS
+def test_every_preset_survives_json(name):
+    of_file = {file: model for file, model in presets().items() if file.startswith(f"{name}.")}
+    for model in [settings.model for settings in EXPERIMENTS[name].PRESETS.values()] + [*of_file.values()]:
+        described = json.loads(json.dumps(describe_configuration(model)))
+        assert configuration_from(described) == model
+        assert type(model) in CONFIGURATIONS
+    assert {f"{name}.SMALL", f"{name}.REFERENCE"} <= of_file.keys()
 
 
 @pytest.mark.parametrize("name", ["vae", "trilemma"])

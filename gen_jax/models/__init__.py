@@ -29,6 +29,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     hybrid     DDGANConfig             ddgan                DDGAN             ddgan          Xiao et al. 2022
 """
 
+import importlib
 from typing import NamedTuple
 
 from gen_jax.models.classifier_guidance import ClassifierGuided, ClassifierGuidedConfig
@@ -78,3 +79,18 @@ def index() -> list[Row]:
         Row(family, configuration, file, game, "" if name == "-" else f"python -m experiments.{name}", source)
         for family, configuration, file, game, name, source in lines[1:]
     ]
+
+
+def presets() -> dict[str, Configuration]:
+    """The configurations that stand in the models' files, by file and name: those of experiments and of papers.
+
+    >>> presets()["vae.REFERENCE"].latent
+    10
+    """
+    files = {row.file: importlib.import_module(f"{__name__}.{row.file}") for row in index()}
+    return {
+        f"{file}.{name}": value
+        for file, module in files.items()
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, CONFIGURATIONS)
+    }

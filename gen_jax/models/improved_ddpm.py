@@ -26,7 +26,7 @@ from gen_jax.diffusion.bound import Bound, decoder_loss, step_kl, variational_bo
 from gen_jax.diffusion.process import Denoise, Process
 from gen_jax.diffusion.samplers import Reverse, Times, Variance, between
 from gen_jax.fields import Fields, of_images
-from gen_jax.models.ddpm import SMALL as DDPM_SMALL
+from gen_jax.models import ddpm
 from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.networks.denoisers import Denoiser
@@ -321,5 +321,5 @@ REFERENCE = ImprovedDDPMConfig(
 )
 """CIFAR-10: 52,546,438 parameters. Adam 1e-4, batches of 128, 500,000 steps."""
 
-SMALL = ImprovedDDPMConfig(DDPM_SMALL)
+SMALL = ImprovedDDPMConfig(ddpm.SMALL)
 """28x28 Fashion-MNIST in minutes on two CPU cores."""
