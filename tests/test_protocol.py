@@ -18,9 +18,10 @@ from gen_jax.train.checkpoint import Checkpoints, flatten, state_sha256
 from gen_jax.train.ema import Average
 from gen_jax.train.optimizers import Adam, learning_rate
 from gen_jax.train.step import Step, init_state, make_step
-from tests.zoo import ZOO
+from tests.zoo import DEEP, ZOO
 
 BATCH = 16
+EVERY = {**ZOO, **DEEP}
 AVERAGE = Average(half_life=100.0)
 
 
@@ -63,7 +64,7 @@ def told(g, n):
 
 @functools.cache
 def game(name):
-    entry = ZOO[name]
+    entry = EVERY[name]
     model = entry.configuration.build(entry.fields)
     optimizers = {player: Adam(learning_rate=1e-3, b1=0.5).build(100) for player in players(model.turns)}
     step = make_step(model.turns, optimizers, AVERAGE, prepare=prepare)
@@ -76,7 +77,7 @@ def _init_function(name):
 
     def init(key, batch):
         params, buffers = g.model.init(key, batch)
-        return ZOO[name].start(params), buffers
+        return EVERY[name].start(params), buffers
 
     def make(key, batch):
         return init_state(init, g.model.turns, g.optimizers, key, prepare(batch))
@@ -93,7 +94,7 @@ def _names(slow):
     """Every model, each in a group of its own: its laws run in one worker, which has compiled its step already."""
     return pytest.mark.parametrize(
         "name",
-        [pytest.param(n, marks=[pytest.mark.xdist_group(n)] + [pytest.mark.slow] * (n in slow)) for n in ZOO],
+        [pytest.param(n, marks=[pytest.mark.xdist_group(n)] + [pytest.mark.slow] * (n in slow)) for n in EVERY],
     )
 
 
@@ -107,10 +108,10 @@ def _further():
         seen.add(game)
 
 
-everyone = _names(())
-every_game = _names(set(_further()))
+everyone = _names(set(DEEP))
+every_game = _names({*_further(), *DEEP, "ddgan"})  # three turns of the largest networks: a minute
 # Operation by operation the deepest networks take half a minute together.
-eagerly = _names(set(ZOO) - {"gmm", "hmm", "lda", "vae", "vqvae_codec", "dcgan", "ddpm", "consistency"})
+eagerly = _names(set(EVERY) - {"gmm", "hmm", "lda", "vae", "vqvae_codec", "dcgan", "ddpm", "consistency"})
 
 
 @everyone

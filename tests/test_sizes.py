@@ -9,15 +9,16 @@ from gen_jax.fields import classes_of, images
 from gen_jax.nn.fit import padded, whole
 from gen_jax.nn.ladder import sizes
 from gen_jax.protocol import Network
-from tests.zoo import ZOO
+from tests.zoo import DEEP, ZOO
 
 SHAPES = [(30, 30, 1), (48, 64, 3), (7, 5, 1)]
-RUN = [("vqvae", (7, 5, 1)), ("dcgan", (6, 9, 1)), ("flow_matching", (7, 5, 3))]
+RUN = [("vqvae", (7, 5, 1)), ("dcgan", (6, 9, 1)), ("flow_matching_unet", (7, 5, 3))]
+EVERY = {**ZOO, **DEEP}
 
 
 def made(name, shape):
     """A model of the zoo for images of ``shape``, a batch, and ``(losses, samples)`` from a key."""
-    entry = ZOO[name]
+    entry = EVERY[name]
     classes = classes_of(entry.fields)
     model = entry.configuration.build(images(shape, classes))
     x = np.random.default_rng(0).uniform(-1, 1, (8, *shape)).astype(np.float32)
@@ -34,7 +35,7 @@ def made(name, shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", [name for name, entry in ZOO.items() if "image" in entry.fields])
+@pytest.mark.parametrize("name", [name for name, entry in EVERY.items() if "image" in entry.fields])
 def test_every_model_takes_images_of_every_size(name, shape):
     once, batch = made(name, shape)
     losses, drawn = jax.eval_shape(once, jax.random.key(0), batch)

@@ -53,9 +53,31 @@ class Entry(NamedTuple):
     start: Callable[[Params], Params] = as_made
 
 
-UNET = Denoiser(channels=4, multipliers=(1,), blocks=1)
 SMALL = images((4, 4, 1))
 CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4)
+
+
+def denoisers(net: Denoiser) -> dict[str, Entry]:
+    """The games of denoising, by a network that all of them take."""
+    return {
+        "improved_ddpm": Entry(
+            ImprovedDDPMConfig(DDPMConfig(net, timesteps=8, sampling_steps=3, bound_terms=2)), SMALL
+        ),
+        "score_sde": Entry(ScoreSDEConfig(net, path="ve", corrections=1, sampling_steps=3, tolerance=0.1), SMALL),
+        "edm": Entry(EDMConfig(net, sampling_steps=3, tolerance=0.1), SMALL),
+        "flow_matching": Entry(FlowMatchingConfig(net, coupling="optimal", sampling_steps=3, tolerance=0.1), SMALL),
+        "vdm": Entry(VDMConfig(net, sampling_steps=3, bound_draws=1), SMALL),
+        "consistency": Entry(ConsistencyConfig(net), SMALL),
+        "distillation": Entry(DistillationConfig(DDPMConfig(net, timesteps=8, sampling_steps=4)), SMALL),
+        "rectification": Entry(
+            RectificationConfig(FlowMatchingConfig(net, sampling_steps=2)), SMALL, with_a_teacher_who_knows_more
+        ),
+        "cld": Entry(CLDConfig(net, rate=2.0, sampling_steps=3), images((8, 8, 1))),
+        "classifier_guided": Entry(
+            ClassifierGuidedConfig(EDMConfig(net, sampling_steps=3, tolerance=0.1), widths=(8,)), images((4, 4, 1), 3)
+        ),
+    }
+
 
 ZOO = {
     "gmm": Entry(GMMConfig(components=2, covariance="diagonal")),
@@ -82,22 +104,7 @@ ZOO = {
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
     ),
-    "improved_ddpm": Entry(
-        ImprovedDDPMConfig(DDPMConfig(UNET, timesteps=8, sampling_steps=3, bound_terms=2)), SMALL
-    ),
-    "score_sde": Entry(ScoreSDEConfig(UNET, path="ve", corrections=1, sampling_steps=3, tolerance=0.1), SMALL),
-    "edm": Entry(EDMConfig(UNET, sampling_steps=3, tolerance=0.1), SMALL),
-    "flow_matching": Entry(FlowMatchingConfig(UNET, coupling="optimal", sampling_steps=3, tolerance=0.1), SMALL),
-    "vdm": Entry(VDMConfig(UNET, sampling_steps=3, bound_draws=1), SMALL),
-    "consistency": Entry(ConsistencyConfig(UNET), SMALL),
-    "distillation": Entry(DistillationConfig(DDPMConfig(UNET, timesteps=8, sampling_steps=4)), SMALL),
-    "rectification": Entry(
-        RectificationConfig(FlowMatchingConfig(UNET, sampling_steps=2)), SMALL, with_a_teacher_who_knows_more
-    ),
-    "cld": Entry(CLDConfig(UNET, rate=2.0, sampling_steps=3), images((8, 8, 1))),
-    "classifier_guided": Entry(
-        ClassifierGuidedConfig(EDMConfig(UNET, sampling_steps=3, tolerance=0.1), widths=(8,)), images((4, 4, 1), 3)
-    ),
+    **denoisers(Denoiser("mlp", channels=32, multipliers=(1,), blocks=1)),
     "ddgan": Entry(
         DDGANConfig(
             base=4, multipliers=(1,), blocks=1, attention=(), latent=4, style_width=4, mapping_layers=1,
@@ -105,3 +112,6 @@ ZOO = {
         )
     ),
 }  # fmt: skip
+
+DEEP = {f"{name}_unet": entry for name, entry in denoisers(Denoiser(channels=4, multipliers=(1,), blocks=1)).items()}
+"""Of images by a network for images: slow to compile, and the same games."""

@@ -32,7 +32,7 @@ from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 LEVELS = 256
-NOISE_SCALE = {"unet": 1000.0, "vdm": 1.0}  # gamma at the noise, as the network is told it
+NOISE_SCALE = {"unet": 1000.0, "vdm": 1.0, "mlp": 1000.0}  # gamma at the noise, as the network is told it
 
 
 class Terms(NamedTuple):
