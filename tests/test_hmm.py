@@ -331,7 +331,10 @@ def batch_of(kind, length=True):
     return {"sequence": x} | ({"length": lengths.astype(jnp.int32)} if length else {})
 
 
-@pytest.mark.parametrize("kind, length", [(kind, True) for kind in KINDS] + [("symbols", False)])
+@pytest.mark.parametrize(
+    "kind, length",
+    [("symbols", True), ("symbols", False), ("full", True), pytest.param("diagonal", True, marks=pytest.mark.slow)],
+)
 def test_a_turn_is_one_step_of_em(kind, length):
     with jax.enable_x64(False):
         model, batch = built(kind, length, transition_concentration=2.0), batch_of(kind, length)

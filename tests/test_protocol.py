@@ -110,8 +110,8 @@ def _further():
 
 everyone = _names(set(DEEP))
 every_game = _names({*_further(), *DEEP, "ddgan"})  # three turns of the largest networks: a minute
-# Operation by operation the deepest networks take half a minute together.
-eagerly = _names(set(EVERY) - {"gmm", "hmm", "lda", "vae", "vqvae_codec", "dcgan", "ddpm", "consistency"})
+# Operation by operation all others take a minute together.
+eagerly = _names(set(EVERY) - {"gmm", "vae", "vqvae_codec", "dcgan"})
 
 
 @everyone

@@ -148,6 +148,7 @@ def test_a_sequence_that_was_stopped_goes_on_by_the_same_call(tmp_path, when):
     assert digest(rest.params, rest.buffers) == digest(whole.params, whole.buffers)
 
 
+@pytest.mark.slow
 def test_a_budget_is_dealt_out_by_shares(tmp_path):
     endless = [dataclasses.replace(s, training=dataclasses.replace(s.training, steps=10**9)) for s in stages()]
     gen_jax.fit_stages(endless, IMAGES, directory=tmp_path, seconds=0.4, quiet=True)
