@@ -243,9 +243,14 @@ def test_a_trained_run_becomes_a_teacher(kind):
 
 def test_a_teacher_of_other_networks_is_refused():
     examples, training = np.zeros((8, *SHAPE), np.uint8), Training(steps=1, batch_size=8)
-    run = gen_jax.fit(TEACHER, examples, training=training, quiet=True)
-    wide = DistillationConfig(dataclasses.replace(TEACHER, net=Denoiser(channels=8)))
+    narrow, wide = (
+        dataclasses.replace(TEACHER, net=Denoiser("mlp", channels=channels, multipliers=(1,), blocks=1))
+        for channels in (4, 8)
+    )
+    run = gen_jax.fit(narrow, examples, training=training, quiet=True)
     with pytest.raises(gen_jax.ConfigError, match=r"student\.\S+ is (of shape|in what it should begin with)"):
-        gen_jax.fit(wide, examples, training=training, begin={"student": run, "teacher": run}, quiet=True)
+        gen_jax.fit(
+            DistillationConfig(wide), examples, training=training, begin={"student": run, "teacher": run}, quiet=True
+        )
     with pytest.raises(gen_jax.ConfigError, match="players of this model, denoiser, to begin, got 'student'"):
-        gen_jax.fit(TEACHER, examples, training=training, begin={"student": run}, quiet=True)
+        gen_jax.fit(narrow, examples, training=training, begin={"student": run}, quiet=True)
