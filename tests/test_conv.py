@@ -1,7 +1,9 @@
 """Convolutions: against sums written out in numpy, and gradients of first and second order against finite sums."""
 
+import functools
 import itertools
 import os
+import re
 import subprocess
 import sys
 
@@ -88,6 +90,60 @@ def test_transposed_convolution_is_the_adjoint():
     turned = w[::-1, ::-1].swapaxes(2, 3)
     left = jnp.vdot(convolve(a, w, stride=2, padding=1), b)
     np.testing.assert_allclose(left, jnp.vdot(a, convolve_transpose(b, turned)), rtol=1e-4)
+
+
+def _xla_transpose(x, w, *, stride, padding):
+    """The same sum, with the derivatives that XLA has for it."""
+    outer = [(w.shape[0] - 1 - padding,) * 2] * 2
+    return jax.lax.conv_general_dilated(
+        x, w, (1, 1), outer, lhs_dilation=(stride, stride), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 4, 5])
+def test_transposed_convolution_is_xlas_own_to_second_order_in_either_mode_and_over_batches(kernel):
+    r = np.random.default_rng(kernel)
+    x, dx = (r.standard_normal((2, 2, 4, 3, 2)) for _ in range(2))  # two batches of two rectangular images
+    w, dw = (r.standard_normal((2, kernel, kernel, 2, 3)) for _ in range(2))
+
+    def everything(transpose, x, w, dx, dw):
+        found = []
+        for stride, padding in itertools.product((1, 2, 3), (0, kernel // 2)):
+            call = functools.partial(transpose, stride=stride, padding=padding)
+            slope = jax.grad(lambda x, w, call=call: jnp.tanh(call(x, w)).sum(), (0, 1))
+            penalty = jax.grad(lambda x, w, slope=slope: sum(jnp.tanh(s).sum() for s in slope(x, w)), (0, 1))
+            one = (x[0], w[0]), (dx[0], dw[0])
+            found += [penalty(*one[0]), jax.jvp(slope, *one)]
+            found += [jax.jvp(call, *one), jax.linearize(lambda x, w=w, call=call: call(x, w[0]), x[0])[1](dx[0])]
+            found += [jax.vmap(jax.vmap(slope, (None, 0)), (0, None))(x, w)]
+        return found
+
+    with jax.enable_x64(True):
+        ours, xlas = (
+            jax.jit(functools.partial(everything, transpose))(x, w, dx, dw)
+            for transpose in (convolve_transpose, _xla_transpose)
+        )
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(xlas), strict=True):
+            assert a.dtype == b.dtype == np.float64
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-13 * np.abs(b).max())
+
+
+def test_transposed_convolutions_gradient_reads_no_window_backwards_on_a_cpu_and_is_xlas_own_elsewhere():
+    x, w = jnp.ones((2, 7, 7, 3)), jnp.ones((4, 4, 3, 2))
+    ours, xlas = (
+        jax.jit(jax.grad(lambda x, w, f=f: jnp.tanh(f(x, w, stride=2, padding=1)).sum(), (0, 1))).trace(x, w)
+        for f in (convolve_transpose, _xla_transpose)
+    )
+    assert "rhs_reversal" in xlas.lower().compile().as_text()  # the plain loop
+    assert "rhs_reversal" not in ours.lower().compile().as_text()
+    for platform in ("tpu", "cuda"):
+        a, b = (
+            sorted(
+                re.findall(r"dim_numbers = .*? window = {.*?}", traced.lower(lowering_platforms=(platform,)).as_text())
+            )
+            for traced in (ours, xlas)
+        )
+        assert a == b and len(a) == 3
 
 
 @pytest.mark.parametrize("case", SHAPES, ids=str)

@@ -2,18 +2,28 @@
 
 A 1x1 convolution is a matrix product over all pixels and is written as one: on a CPU its gradients cost a half to a
 third of what they cost as a convolution, elsewhere it compiles to the same. All other shapes are left to the compiler,
-whose kernels and gradients (XLA's, with YNNPACK on a CPU) were as fast in a train step as patch matrices, shifted
-products or sub-pixel kernels over the sizes used here.
+whose kernels and gradients were as fast in a train step as patch matrices, shifted products or sub-pixel kernels over
+the sizes used here.
 
 ``ConvTranspose`` follows the adjoint convention: with padding ``p`` it is the transpose of the stride-``s``
-convolution padded by ``p``, so an input of side ``n`` gives ``(n - 1) s - 2 p + k``.
+convolution padded by ``p``, so an input of side ``n`` gives ``(n - 1) s - 2 p + k``. Along either axis
+
+    y[u] = sum_h x[h] kernel[s h - u + k - 1 - p]                                                          (1)
+
+Of two ways to write it, one is computed and the other differentiated in the kernel. The gradient of the first is a
+convolution of the image by a window larger than it, the gradient of the output: XLA changes the two over and reads the
+window backwards, for which a CPU has but a plain loop, at a tenth of the speed. That of the second has the larger one
+for its image. The derivatives, of any order and in either mode, are the same. Elsewhere the second was not measured,
+and the first serves for both.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.custom_derivatives import SymbolicZero
 
 Padding = str | int | Sequence[tuple[int, int]]
 
@@ -35,15 +45,37 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Paddi
 
 def convolve_transpose(x: jax.Array, kernel: jax.Array, *, stride: int = 2, padding: int = 1) -> jax.Array:
     """Transposed convolution of ``x [B, H, W, I]`` with ``kernel [k, k, I, O]``; sides ``(H - 1) s - 2 p + k``."""
+    return _transposed(stride, padding, x, kernel)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _transposed(stride: int, padding: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """(1), as a convolution of the image, with zeros between its pixels, by the kernel."""
     outer = kernel.shape[0] - 1 - padding
     return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (1, 1),
-        [(outer, outer)] * 2,
-        lhs_dilation=(stride, stride),
-        dimension_numbers=_LAYOUT,
+        x, kernel, (1, 1), [(outer, outer)] * 2, lhs_dilation=(stride, stride), dimension_numbers=_LAYOUT
     )
+
+
+def _of_kernel(stride: int, padding: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """(1), as a convolution of the kernel by the image, with zeros between its pixels, read backwards."""
+    outer = [((side - 1) * stride - padding,) * 2 for side in x.shape[1:3]]
+    y = jax.lax.conv_general_dilated(
+        kernel, x, (1, 1), outer, rhs_dilation=(stride, stride), dimension_numbers=("HWCN", "OHWI", "CHWN")
+    )
+    return jnp.flip(y, (1, 2))
+
+
+@functools.partial(_transposed.defjvp, symbolic_zeros=True)
+def _transposed_jvp(stride: int, padding: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (x, kernel), (dx, dkernel) = primals, tangents
+    parts = []
+    if not isinstance(dx, SymbolicZero):
+        parts.append(_transposed(stride, padding, dx, kernel))
+    if not isinstance(dkernel, SymbolicZero):
+        of_kernel, of_image = (functools.partial(f, stride, padding) for f in (_of_kernel, _transposed))
+        parts.append(jax.lax.platform_dependent(x, dkernel, cpu=of_kernel, default=of_image))
+    return _transposed(stride, padding, x, kernel), sum(parts[1:], parts[0])
 
 
 def _pads(padding: Padding) -> bool:
