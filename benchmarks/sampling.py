@@ -29,6 +29,7 @@ from gen_jax.diffusion.process import Denoise, Process, V, denoiser
 from gen_jax.networks.unet import UNet
 from gen_jax.nn.functional import network
 from gen_jax.nn.layers import group_count
+from gen_jax.programs import Program
 from tests.diffusers_weights import diffusers_name, values
 
 SIDE, CHANNELS, MULTIPLIERS, ATTENTION = 32, 3, (1, 2, 2, 2), 16
@@ -104,7 +105,7 @@ def _where_attended(plain: str, attended: str) -> tuple[str, ...]:
 
 def our_sampler(apply: Callable[..., Any], params: Any, sample: Callable[..., jax.Array]) -> Sample:
     """``sample(predict, x)`` compiled, with the parameters as an argument."""
-    run = jax.jit(lambda params, x: sample(partial(apply, params), x))
+    run = Program(lambda params, x: sample(partial(apply, params), x))
     placed = jax.device_put(params)
     return lambda x: np.asarray(run(placed, x))
 

@@ -13,6 +13,7 @@ import numpy as np
 from gen_jax import data
 from gen_jax import fields as kinds
 from gen_jax.fields import SYMBOL, Field, Fields
+from gen_jax.programs import Program
 from gen_jax.protocol import Batch, Buffers, Configuration, Model, Params
 from gen_jax.settings import configuration_from, last_stage, read_settings
 from gen_jax.train import checkpoint, shard
@@ -46,7 +47,7 @@ class Run:
     result: Result | None = field(default=None, repr=False)
     sources: Sequence[data.Source] = field(default=(), repr=False)
     """What it was trained on, where that is at hand; otherwise it is looked for when it is needed."""
-    programs: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False, compare=False)
+    programs: dict[tuple[str, int], Program] = field(default_factory=dict, repr=False, compare=False)
     """What was compiled, by name and model; the snapshots of one training share it."""
 
     @functools.cached_property
@@ -177,7 +178,7 @@ class Run:
 
             return jax.vmap(one)(indices, batch)
 
-        compiled = self.programs.setdefault((name, id(self.model)), jax.jit(many))
+        compiled = self.programs.setdefault((name, id(self.model)), Program(many))
         size = max(1, min(n, batch_size))
         for start in range(0, n, size):
             part = {field: np.resize(x[start : start + size], (size, *np.shape(x)[1:])) for field, x in batch.items()}

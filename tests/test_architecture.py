@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "fields": set(),
     "chains": set(),
     "interpolate": set(),
+    "programs": set(),
     "protocol": {"fields"},
     "distributions": {"protocol"},
     "nn": {"protocol"},
@@ -32,12 +33,12 @@ ALLOWED: dict[str, set[str]] = {
         "protocol", "checks", "fields", "chains", "distributions", "interpolate", "nn", "networks", "losses",
         "diffusion",
     },
-    "train": {"protocol", "checks"},
+    "train": {"protocol", "checks", "programs"},
     "data": {"fields"},
     "pictures": {"fields"},
-    "evaluate": {"protocol", "checks", "fields", "nn", "networks", "data"},
+    "evaluate": {"protocol", "checks", "fields", "nn", "networks", "data", "programs"},
     "settings": {"protocol", "checks", "fields", "data", "models", "train"},
-    "run": {"settings", "protocol", "fields", "data", "train", "pictures"},
+    "run": {"settings", "protocol", "programs", "fields", "data", "train", "pictures"},
     "begin": {"run", "settings", "protocol", "train"},
     "fitting": {"begin", "run", "settings", "protocol", "fields", "data", "train"},
     "stages": {"fitting", "begin", "run", "settings", "protocol", "train"},
@@ -145,6 +146,15 @@ def test_a_package_is_imported_by_its_owner_only(package):
         if any(name.split(".")[0] == package for name in imports(file)):
             place = str(file.relative_to(ROOT).with_suffix(""))
             assert place.startswith(OWNERS[package] or ("nowhere",)), f"{file} imports {package}"
+
+
+def test_what_is_compiled_is_a_program():
+    """One place decides how the compiler is told of a platform."""
+    for file in [*FILES, *(ROOT.parent / "experiments").glob("*.py")]:
+        if file != ROOT / "programs.py":
+            names = {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+            compiles = {"jit", "pmap", "pjit"} & (names | {name.split(".")[-1] for name in imports(file)})
+            assert not compiles, f"{file} takes {compiles}; use gen_jax.programs.Program"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))

@@ -26,6 +26,7 @@ from gen_jax.data import prepare
 from gen_jax.fields import COUNT, PIXELS, REAL, SYMBOL, Field
 from gen_jax.networks.classifier import Classifier
 from gen_jax.nn.functional import network
+from gen_jax.programs import Program
 from gen_jax.protocol import Network, Tree
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
@@ -165,8 +166,8 @@ def _check_integers(name: str, field: Field, examples: np.ndarray, length: np.nd
         raise ValueError(f"the feature network {name!r} takes counts of 0 or more, got {counts.min()}; look at them")
 
 
-_prepare = jax.jit(lambda prepare, *parts: prepare(*parts), static_argnums=0)
-_compute = jax.jit(lambda compute, weights, prepared: compute(weights, prepared), static_argnums=0)
+_prepare = Program(lambda prepare, *parts: prepare(*parts), static_argnums=0)
+_compute = Program(lambda compute, weights, prepared: compute(weights, prepared), static_argnums=0)
 
 
 def image_fields(*channels: int) -> tuple[Field, ...]:

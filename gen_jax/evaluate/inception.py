@@ -39,6 +39,7 @@ from gen_jax.evaluate.inception_weights import (
 )
 from gen_jax.evaluate.torch_file import read_torch_file
 from gen_jax.networks.inception import WIDTHS, prepare
+from gen_jax.programs import Program
 from gen_jax.protocol import Network, Tree
 
 VARIABLE = "GEN_JAX_INCEPTION"
@@ -101,10 +102,10 @@ def _tapped(tap: str, weights: Tree, x: jax.Array) -> tuple[jax.Array, jax.Array
     return found[tap], jax.nn.softmax(found["logits_unbiased"])
 
 
-_prepare = jax.jit(prepare)
+_prepare = Program(prepare)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
+@functools.partial(Program, static_argnums=(0, 4))
 def _features(net: Network, params: Tree, buffers: Tree, x: jax.Array, taps: tuple[str, ...]) -> dict[str, jax.Array]:
     return net.apply(params, buffers, x, taps)[0]
 

@@ -22,6 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from gen_jax.checks import Amount, Count, Number, Share, plain
+from gen_jax.programs import Program
 from gen_jax.protocol import Model, State, Tree, due
 from gen_jax.train import shard
 from gen_jax.train.checkpoint import Checkpoints
@@ -388,7 +389,7 @@ def _initial_state(
         return init_state(init, model.turns, optimizers, key, prepare(raw, key))
 
     first = shard.place(batches.batch(0), mesh)
-    return jax.jit(make, out_shardings=shardings)(jax.random.key(training.seed), first, dict(begin))
+    return Program(make, out_shardings=shardings)(jax.random.key(training.seed), first, dict(begin))
 
 
 def _check_begin(template: State, begin: Mapping[str, tuple[Tree, Tree]]) -> None:

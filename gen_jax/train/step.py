@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gen_jax.programs import Program
 from gen_jax.protocol import Aux, Batch, Buffers, Params, State, Tree, Turn, players
 from gen_jax.train.ema import Average, update
 
@@ -25,15 +26,15 @@ class Report(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Jitted functions ``(state, batch, share, due=...) -> (state, report)``; ``state`` is donated and ``due`` static.
+    """Programs ``(state, batch, share, due=...) -> (state, report)``; ``state`` is donated and ``due`` static.
 
     ``share``, 0 where it is left out, is the share of the run's seconds that have passed, which a decaying learning
     rate follows where the clock ends the run. ``many`` takes batches with a leading axis of steps, all with the same
     due turns, and returns reports with that axis: one dispatch for several steps.
     """
 
-    one: Any
-    many: Any
+    one: Program
+    many: Program
 
 
 def init_state(
@@ -140,8 +141,8 @@ def make_step(
     ) -> tuple[State, Report]:
         return jax.lax.scan(lambda state, batch: one(state, batch, share, due=due), state, batches)
 
-    jit = functools.partial(jax.jit, static_argnames="due", donate_argnames="state", out_shardings=out_shardings)
-    return Step(jit(one), jit(many))
+    program = functools.partial(Program, static_argnames="due", donate_argnames="state", out_shardings=out_shardings)
+    return Step(program(one), program(many))
 
 
 def _name(turn: Turn) -> str:
