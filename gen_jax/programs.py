@@ -1,8 +1,8 @@
 """How functions become programs: the only ``jax.jit`` in the library, and what it tells the compiler of a platform.
 
 On a CPU, XLA gives convolutions, products of matrices and reductions to YNNPACK, which runs each of them on one core
-(jaxlib 0.10 and 0.12). Where a device has several, they are left to XLA's own kernels instead, which share the cores: a
-U-Net's train step took two thirds of the time on two, at 5 to 8 % more work in all.
+(jaxlib 0.10). Where a device has several, they are left to XLA's own kernels instead, which share the cores. That pays
+where the others are idle, and costs some more work in all: see ``benchmarks/README.md``.
 """
 
 import functools
