@@ -27,7 +27,7 @@ from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 Sampler = Callable[..., jax.Array]
 SAMPLERS: dict[str, Sampler] = {"splitting": cld.symmetric_splitting, "euler_maruyama": cld.euler_maruyama}
-NOISE_SCALE = {"unet": 1000.0, "ddpm++": 999.0, "ncsn++": 1.0, "mlp": 1000.0}  # what t is multiplied by, as in score SDEs
+NOISE_SCALE = {"unet": 1000.0, "ddpm++": 999.0, "ncsn++": 1.0, "mlp": 1000.0}  # that t is told by, as in score SDEs
 LEAST = 1e-5  # time, of training
 
 

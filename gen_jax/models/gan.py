@@ -137,9 +137,9 @@ class GAN:
         """(1); its metrics are the mean logits of real and of generated examples."""
         real, label = batch[self.makes], self._label(batch)
         fake, _ = self._generate(params, buffers, batch, key)
-        apply = partial(critic.network.apply, params[critic.name])
-        real_logits, statistics = apply(buffers[critic.name], real, label, train=True)
-        fake_logits, statistics = apply(statistics, fake, label, train=True)
+        apply, noise = partial(critic.network.apply, params[critic.name]), _noise(key)
+        real_logits, statistics = apply(buffers[critic.name], real, label, train=True, key=noise[0])
+        fake_logits, statistics = apply(statistics, fake, label, train=True, key=noise[1])
         metrics = {"real_logit": real_logits.mean(), "fake_logit": fake_logits.mean()}
         loss = critic.loss.critic(real_logits, fake_logits)
         for index, penalty in enumerate(p for p in critic.penalties if p.every == 1):
@@ -174,7 +174,8 @@ class GAN:
         losses = []
         for critic in self.critics:
             apply = partial(critic.network.apply, params[critic.name], buffers[critic.name])
-            losses.append(critic.loss.generator(apply(fake, self._label(batch), train=True)[0]))
+            logits, _ = apply(fake, self._label(batch), train=True, key=_noise(key)[1])
+            losses.append(critic.loss.generator(logits))
         return sum(losses[1:], losses[0]), Aux({}, {"generator": statistics})
 
     def sample(
@@ -226,7 +227,8 @@ class GAN:
 
     def _generate(self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
         z = self.latents(key, len(batch[self.makes]))
-        return self.generator.apply(params["generator"], buffers["generator"], z, self._label(batch), train=True)
+        apply = partial(self.generator.apply, params["generator"], buffers["generator"], key=_noise(key)[2])
+        return apply(z, self._label(batch), train=True)
 
     def _logits(self, critic: Critic, params: Params, buffers: Buffers, batch: Batch) -> adversarial.Critic:
         label = self._label(batch)
@@ -247,6 +249,11 @@ def arithmetic(add: Sequence[jax.Array], subtract: Sequence[jax.Array] = ()) -> 
     """
     means = [z.mean(axis=0) for z in add] + [-z.mean(axis=0) for z in subtract]
     return jnp.sum(jnp.stack(means), axis=0)
+
+
+def _noise(key: jax.Array) -> jax.Array:
+    """Keys of what networks draw while they train: of a critic at real and at fake examples, and of the generator."""
+    return jax.random.split(jax.random.fold_in(key, 1), 3)
 
 
 def _named(name: str, loss: Any) -> Any:
