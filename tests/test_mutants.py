@@ -96,9 +96,9 @@ MUTANTS = {
         "test_evaluate_command.py", "measuring_during_training",
     ),
     "12: blue, green, red": Mutant(
-        "data/files.py", 'image.convert("L" if channels == 1 else "RGB")\n    except',
+        "data/files.py", 'image.convert("L" if channels == 1 else "RGB")\n    pixels',
         'image.convert("L" if channels == 1 else "RGB")\n'
-        "        image = image if channels == 1 else type(image).merge('RGB', image.split()[::-1])\n    except",
+        "    image = image if channels == 1 else type(image).merge('RGB', image.split()[::-1])\n    pixels",
         "test_evaluate_statistics.py", "png_is_read",
     ),
     "13: samples are normalised by their batch": Mutant(

@@ -3,12 +3,17 @@
 What a folder's files become: grey stays grey, and if any file has colour all are read as RGB; palettes and
 CMYK become RGB; transparent pixels are composited over white; rotations noted by a camera (EXIF) are applied;
 of an animation the first frame is taken; pixels of more than 8 bits are refused.
+
+Files are taken to be written by anyone. A picture is one of the formats that the suffixes name, whatever its own suffix
+is: Pillow knows others, and runs programs for some (PostScript). Its size is judged before anything is decoded, and
+pictures of many pixels are decoded one at a time. Arrays are never unpickled.
 """
 
-import io
+import contextlib
 import pathlib
 import threading
 import warnings
+import zipfile
 from collections.abc import Mapping
 from concurrent import futures
 from typing import Any, NamedTuple
@@ -16,8 +21,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gen_jax.data.arrays import DataError, Examples, checked_images, checked_labels, checked_shape
+from gen_jax.reading import check_regular, open_regular, open_zip, size_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
+MOST_PIXELS = 1 << 26  # of a picture; what is made of it on the way takes 12 bytes for each
+
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
+_MOST_BYTES = 4 * MOST_PIXELS  # of a picture's file
+_MANY_PIXELS = 1 << 22  # or bytes of a file: the threads take turns
+_TURN = threading.RLock()
 
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
@@ -97,18 +109,29 @@ def walk(path: pathlib.Path) -> tuple[list[pathlib.Path], np.ndarray | None, int
     return paths, np.array(labels, np.int32), len(folders)
 
 
-def _open(path: pathlib.Path, data: bytes | None = None) -> Any:
+def _open(path: pathlib.Path, held: contextlib.ExitStack) -> Any:
+    """A picture of which nothing is decoded yet; its file, and a turn if it is large, are held in ``held``."""
     from PIL import Image
 
+    file = held.enter_context(open_regular(path, most=_MOST_BYTES))
+    if size_of(file) > _MANY_PIXELS:
+        held.enter_context(_TURN)
     with _QUIET, warnings.catch_warnings():  # which changes what all threads see, one at a time
         warnings.simplefilter("ignore")
-        return Image.open(path if data is None else io.BytesIO(data))
+        image = Image.open(file, formats=_FORMATS)
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"it has {width}x{height} pixels, and at most {MOST_PIXELS:,} are decoded")
+    if width * height > _MANY_PIXELS:
+        held.enter_context(_TURN)
+    return image
 
 
 def header(path: pathlib.Path) -> tuple[int, int, int]:
     """Height, width and channels of a picture, without decoding it; refused, if it cannot be used."""
     try:
-        with _open(path) as image:
+        with contextlib.ExitStack() as held:
+            image = _open(path, held)
             size, mode = image.size, image.mode
             # Pillow reads colour PNGs of 16 bits as their upper 8 without a word
             deep = mode.startswith("I") or (image.format == "PNG" and "16" in str(image.tile))
@@ -125,24 +148,30 @@ def header(path: pathlib.Path) -> tuple[int, int, int]:
 
 def decode(path: pathlib.Path, *, channels: int, image_size: int | None = None) -> np.ndarray:
     """The picture in a file as uint8 ``[H, W, channels]``, as the head of this file says."""
-    from PIL import ImageOps
-
     try:
-        data = path.read_bytes()
-        if path.suffix.lower() == ".png":
-            _open(path, data).verify()  # checksums, which decoding skips
-        image = _open(path, data)
-        image.seek(0)
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode in _TRANSPARENT or "transparency" in image.info:
-            image = _over_white(image.convert("RGBA"))
-        image = image.convert("L" if channels == 1 else "RGB")
+        with contextlib.ExitStack() as held:
+            pixels = _pixels(path, channels, held)
+            return pixels if image_size is None else resize(pixels, image_size)
     except Exception as error:
         raise _unreadable(path, error) from None
+
+
+def _pixels(path: pathlib.Path, channels: int, held: contextlib.ExitStack) -> np.ndarray:
+    from PIL import ImageOps
+
+    image = _open(path, held)
+    if image.format == "PNG":
+        image.verify()  # checksums, which decoding skips
+        image = _open(path, held)
+    image.seek(0)
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in _TRANSPARENT or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = _over_white(image)
+    image = image.convert("L" if channels == 1 else "RGB")
     pixels = np.asarray(image)
-    pixels = pixels[..., None] if channels == 1 else pixels
-    return pixels if image_size is None else resize(pixels, image_size)
+    return pixels[..., None] if channels == 1 else pixels
 
 
 def _over_white(image: Any) -> Any:
@@ -154,12 +183,12 @@ def _over_white(image: Any) -> Any:
 def _unreadable(path: pathlib.Path, error: Exception) -> DataError:
     if isinstance(error, FileNotFoundError):
         reason = "the file is missing, or a link to nothing"
-    elif isinstance(error, OSError) and error.strerror:
-        reason = error.strerror
     elif path.is_file() and not path.stat().st_size:
         reason = "the file is empty"
+    elif type(error).__name__ == "UnidentifiedImageError":
+        reason = f"it is none of {', '.join(_FORMATS)}"
     else:
-        reason = " ".join(str(error).replace(repr(str(path)), "this file").split()) or type(error).__name__
+        reason = said(error)
     return DataError(f"{quote(path)}: expected an image, cannot read it ({reason}); replace or remove the file")
 
 
@@ -187,15 +216,33 @@ def resize_all(images: np.ndarray, size: int | None) -> np.ndarray:
 def open_npy(path: pathlib.Path) -> np.ndarray:
     """The images of an ``.npy`` file, mapped, not read."""
     try:
-        image = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_regular(path)
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy's readers raise nearly anything, too
+        raise _not_arrays(path, error) from None
+
+
+def open_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz`` file, by name."""
+    try:
+        with open_regular(path) as file, open_zip(file) as archive:
+            return {info.filename.removesuffix(".npy"): _member(archive, info) for info in archive.infolist()}
     except Exception as error:
         raise _not_arrays(path, error) from None
-    return image
 
 
-def read_npz(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """``image`` (or the only array, or the first) and, if there, ``label`` of an ``.npz`` file."""
-    arrays = open_npz(path)
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    name = info.filename
+    if not name.endswith(".npy") or {"/", "\\"} & set(name) or not name.isprintable():
+        raise ValueError(f"it holds {name[:80]!r}, which is no array of a field")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name[:80]} is compressed in a way that numpy does not write")
+    with archive.open(info) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def images_among(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """``image`` (or the only array, or the first) and, if there, ``label`` of the arrays of an ``.npz`` file."""
     fields = [field for field in arrays if field != "label"]
     if not fields:
         raise DataError(f"{quote(path)}: expected an array 'image', found {list(arrays)}")
@@ -206,15 +253,6 @@ def read_npz(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
     return image, label
 
 
-def open_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All arrays of an ``.npz`` file, by name."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {field: archive[field] for field in archive.files}
-    except Exception as error:
-        raise _not_arrays(path, error) from None
-
-
 def holds_images(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether the arrays of an ``.npz`` file are images: one is called so, or the first one looks like them."""
     first = next((x for field, x in arrays.items() if field != "label"), None)
@@ -222,18 +260,24 @@ def holds_images(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def _not_arrays(path: pathlib.Path, error: Exception) -> DataError:
-    text = str(error)
-    if "Object arrays" in text:
+    text = said(error)
+    if "Object arrays" in text or "Python objects" in text:
         return DataError(
             f"{quote(path)}: expected a uint8 array, got Python objects, which are never unpickled; stack"
             " the images"
             " into one array before saving"
         )
-    reason = "not in numpy's format" if "pickle" in text or not text else " ".join(text.split())
-    return DataError(f"{quote(path)}: expected numpy arrays, cannot read it ({reason}); write it again with np.save")
+    return DataError(f"{quote(path)}: expected numpy arrays, cannot read it ({text}); write it again with np.save")
 
 
 def quote(path: pathlib.Path | str) -> str:
     """A path for a one-line message, whatever bytes are in its name."""
     text = repr(str(path))
     return text if len(text) <= 200 else f"{text[:60]}...{text[-130:]}"
+
+
+def said(error: Exception) -> str:
+    """What an error says, in a line that is not too long, without the path that the message names anyway."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split())[:200] or type(error).__name__

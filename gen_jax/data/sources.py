@@ -110,13 +110,14 @@ def _from_path(path: pathlib.Path, split: str, image_size: int | None, memory_li
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return _from_npy(quote(path), files.open_npy(path), split, image_size, memory_limit)
-    if suffix == ".npz" and not files.holds_images(arrays := files.open_npz(path)):
+    arrays = files.open_npz(path) if suffix == ".npz" else {}
+    if suffix == ".npz" and not files.holds_images(arrays):
         _refuse_size(quote(path), image_size)
         kept = _hold_out(quote(path), len(next(iter(arrays.values()))), split)
         whole = from_fields(arrays, name=quote(path))  # whose fields are those of every split
         return from_fields(whole.read(kept), whole.fields, name=quote(path), split=split)
     if suffix == ".npz":
-        image, label = files.read_npz(path)
+        image, label = files.images_among(arrays, path)
         kept = _hold_out(quote(path), len(image), split)
         classes = None if label is None else int(label.max()) + 1
         label = None if label is None else label[kept]

@@ -17,7 +17,7 @@ Floats of more axes would be images, which are 8-bit: they are refused.
 
 import pathlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 
 import numpy as np
@@ -73,8 +73,9 @@ def open_examples(path: str | pathlib.Path) -> ExampleSet:
         array = files.open_npy(path)
         return _images(array, name) if _field(array) is None else _others(array, None, name)
     if suffix == ".npz" and path.is_file():
-        others = _read_others(path)
-        return _images(files.read_npz(path)[0], name) if others is None else _others(*others, name)
+        arrays = files.open_npz(path)
+        others = _others_among(arrays)
+        return _images(files.images_among(arrays, path)[0], name) if others is None else _others(*others, name)
     raise DataError(f"{name}: expected a folder of images, or an .npy or .npz file of {_TAKEN}; check the path")
 
 
@@ -112,16 +113,13 @@ def _others(array: np.ndarray, length: np.ndarray | None, name: str) -> ExampleS
     return from_array(array.astype(field.kind.stored, copy=False), field, length=length, name=name)
 
 
-def _read_others(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None] | None:
+def _others_among(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None] | None:
     """The array that ``data.files`` would take, with its lengths, if it is something else than images."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = [name for name in archive.files if name not in ("label", "length")]
-            array = archive["image" if "image" in names else names[0]]
-            length = archive["length"] if "length" in archive.files else None
-    except Exception:  # which data.files puts into words
-        return None
-    return None if _field(array) is None else (array, length)
+    names = [name for name in arrays if name not in ("label", "length")]
+    if not names:
+        return None  # which data.files puts into words
+    array = arrays["image" if "image" in names else names[0]]
+    return None if _field(array) is None else (array, arrays.get("length"))
 
 
 def _decoded(paths: list[pathlib.Path], channels: int, *, ahead: int) -> Iterator[np.ndarray]:
