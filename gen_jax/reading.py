@@ -76,13 +76,13 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON says.
+    """What JSON says, in UTF-8 where it is bytes.
 
     Raises:
       ValueError: if it is none, or nested too deeply.
     """
     try:
-        return json.loads(text)
+        return json.loads(text.decode() if isinstance(text, bytes) else text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -119,6 +119,19 @@ def open_zip(file: BufferedReader) -> zipfile.ZipFile:
             " leave it uncompressed"
         )
     return archive
+
+
+def quote(path: str | os.PathLike[str]) -> str:
+    """A path for a one-line message, whatever bytes are in its name."""
+    text = repr(str(path))
+    return text if len(text) <= 200 else f"{text[:60]}...{text[-130:]}"
+
+
+def said(error: Exception) -> str:
+    """What an error says, in a line that is not too long, without the path that the message names anyway."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _without_waiting(path: str, flags: int) -> int:

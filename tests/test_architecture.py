@@ -70,7 +70,7 @@ FORBIDDEN = (
     "extractall",
 )
 OPENERS = {  # of files that come from anywhere, each in the one place that knows what may be in them
-    "Image.open(": "data/files.py",
+    "Image.open(": "data/picture.py",
     "open_memmap(": "data/files.py",
     "read_array(": "data/files.py",
     "safe_open(": "evaluate/tensors.py",

@@ -26,9 +26,9 @@ from gen_jax.data.arrays import (
     hold_out_generator,
     lazy,
 )
-from gen_jax.data.files import quote, resize, resize_all, said
+from gen_jax.data.picture import resize, resize_all
 from gen_jax.fields import images
-from gen_jax.reading import read_gzip
+from gen_jax.reading import quote, read_gzip, said
 
 DATA_DIRECTORY = "GEN_JAX_DATA_DIR"  # environment variables
 TFDS_DIRECTORY = "TFDS_DATA_DIR"
@@ -72,14 +72,17 @@ def fashion_mnist(directory: pathlib.Path, split: str, image_size: int | None) -
 def _read_idx(path: pathlib.Path, dimensions: int) -> np.ndarray:
     try:
         content = read_gzip(path, most=_MOST_BYTES)
-        header = np.frombuffer(content[: 4 + 4 * dimensions], ">u4")
+        start = 4 + 4 * dimensions
+        if len(content) < start:
+            raise ValueError(f"it unfolds to {len(content)} bytes")
+        header = np.frombuffer(content, ">u4", 1 + dimensions)
         if header[0] != 0x0800 + dimensions:
             raise ValueError(f"its first four bytes are {header[0]:#010x}, not {0x0800 + dimensions:#010x}")
         shape = header[1:].tolist()
-        if len(content) != 4 + 4 * dimensions + math.prod(shape):
+        if len(content) != start + math.prod(shape):
             raise ValueError(f"it announces an array {shape} and holds {len(content):,} bytes")
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-    except (OSError, EOFError, ValueError, LookupError, zlib.error) as error:
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(
             f"{quote(path)}: expected a gzipped idx file, cannot read it ({said(error)}); fetch it again"
         ) from None

@@ -21,16 +21,16 @@ from collections.abc import Callable
 import numpy as np
 
 from gen_jax.data.arrays import DataError, Loaded, choose_split
-from gen_jax.data.files import quote, said
 from gen_jax.data.named import DATA_DIRECTORY
 from gen_jax.fields import COUNT, SYMBOL, Field
-from gen_jax.reading import read_gzip, read_regular
+from gen_jax.reading import quote, read_gzip, read_regular, said
 
 FORTUNES = pathlib.Path("/usr/share/games/fortunes")
 BOWTIE = pathlib.Path("/usr/share/doc/bowtie2/examples/reference")
 
 LETTERS = "_abcdefghijklmnopqrstuvwxyz"  # the first is what stands between words
 BASES = "ACGT"
+_SIXTH = 6  # of the sequences of DNA each so-manieth is held out
 
 VOCABULARY = 5000  # words of newsgroups
 _MOST_BYTES = 1 << 26  # of a file, unfolded
@@ -67,7 +67,9 @@ def phage(split: str, length: int = 2000) -> Loaded:
     lines = _text(path, "gzipped FASTA", read=read_gzip, encoding="ascii").split("\n")
     symbols = _indices("".join(lines[1:]).upper(), BASES)
     rows = symbols[: len(symbols) // length * length].reshape(-1, length)
-    held_out = np.arange(len(rows)) % 6 == 5
+    if len(rows) < _SIXTH:
+        raise DataError(f"{quote(path)}: expected {_SIXTH * length} bases or more, got {len(symbols)}; fetch it again")
+    held_out = np.arange(len(rows)) % _SIXTH == _SIXTH - 1
     return _sequences("phage", rows[choose_split("phage", {"train": ~held_out, "test": held_out}, split)], BASES)
 
 

@@ -23,13 +23,12 @@ import safetensors.numpy
 
 from gen_jax.checks import Count, plain
 from gen_jax.data import DataError, prepare
-from gen_jax.data.files import said
 from gen_jax.evaluate.tensors import read_tensors
 from gen_jax.fields import COUNT, PIXELS, REAL, SYMBOL, Field
 from gen_jax.networks.classifier import Classifier
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Network, Tree
-from gen_jax.reading import parse_json
+from gen_jax.reading import parse_json, said
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
 
@@ -248,11 +247,13 @@ def read_feature_network(path: str | pathlib.Path, name: str) -> FeatureNetwork:
     expected = "weights of a feature network"
     arrays, metadata = read_tensors(path, expected)
     try:
-        hyperparameters = parse_json(metadata["hyperparameters"])
-        if not isinstance(hyperparameters, dict):
-            raise ValueError(f"its hyperparameters are {str(hyperparameters)[:80]}; names and values were expected")
+        hyperparameters = parse_json(metadata.get("hyperparameters", "null"))
+        names = {"inputs", "widths", "features", "classes"}
+        if not isinstance(hyperparameters, dict) or not {"inputs"} <= hyperparameters.keys() <= names:
+            came = f"{hyperparameters}"[:80]
+            raise ValueError(f"hyperparameters should be inputs, widths, features and classes, got {came}")
         classifier = _classifier(_Hyperparameters(**hyperparameters), arrays)
-    except (LookupError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: expected {expected}, cannot read them ({said(error)})") from None
     trees = _nested(arrays)
     params, buffers = trees["params"], trees["buffers"]

@@ -1,9 +1,9 @@
 """Sets from files: folders of images, and arrays of any kind.
 
-What an image file becomes is said in :mod:`gen_jax.data.files`: grey stays grey (and is repeated where a network takes
-colour), palettes and CMYK become RGB, transparency is laid over white, a camera's rotation is applied, 16 bits and
-broken files are refused by name. Sides may differ from image to image and need not be equal. Nothing is resized here:
-that is the feature network's business, and part of its definition.
+What an image file becomes is said in :mod:`gen_jax.data.picture`: grey stays grey (and is repeated where a network
+takes colour), palettes and CMYK become RGB, transparency is laid over white, a camera's rotation is applied, 16 bits
+and broken files are refused by name. Sides may differ from image to image and need not be equal. Nothing is resized
+here: that is the feature network's business, and part of its definition.
 
 What an array is, its type and rank say:
 
@@ -22,9 +22,10 @@ from concurrent import futures
 
 import numpy as np
 
-from gen_jax.data import DataError, files
+from gen_jax.data import DataError, files, picture
 from gen_jax.evaluate.sets import Batch, ExampleSet, from_array
 from gen_jax.fields import PIXELS, REAL, SYMBOL, Field
+from gen_jax.reading import quote
 
 _THREADS = 4
 _LOSSY = (".jpg", ".jpeg", ".webp")
@@ -40,7 +41,7 @@ def from_folder(path: str | pathlib.Path) -> ExampleSet:
     path = pathlib.Path(path)
     paths, _, _ = files.walk(path)
     with futures.ThreadPoolExecutor(_THREADS) as pool:
-        headers = list(pool.map(files.header, paths))
+        headers = list(pool.map(picture.header, paths))
     channels = max(header[2] for header in headers)
     lossy = sorted({file.suffix.lower()[1:] for file in paths if file.suffix.lower() in _LOSSY})
 
@@ -54,7 +55,7 @@ def from_folder(path: str | pathlib.Path) -> ExampleSet:
         yield from (_stacked(waiting) for waiting in shapes.values())
 
     quantisation = ", ".join(["8 bits", *lossy])
-    return ExampleSet(files.quote(path), "all", len(paths), Field((0, 0, channels), PIXELS), batches, quantisation)
+    return ExampleSet(quote(path), "all", len(paths), Field((0, 0, channels), PIXELS), batches, quantisation)
 
 
 def open_examples(path: str | pathlib.Path) -> ExampleSet:
@@ -66,7 +67,7 @@ def open_examples(path: str | pathlib.Path) -> ExampleSet:
       DataError: if it is none of these, or cannot be used, or is images that hold nothing but zeros and ones.
     """
     path = pathlib.Path(path)
-    name, suffix = files.quote(path), path.suffix.lower()
+    name, suffix = quote(path), path.suffix.lower()
     if path.is_dir():
         return from_folder(path)
     if suffix == ".npy" and path.is_file():
@@ -127,7 +128,7 @@ def _decoded(paths: list[pathlib.Path], channels: int, *, ahead: int) -> Iterato
     with futures.ThreadPoolExecutor(_THREADS) as pool:
         pending: deque[futures.Future[np.ndarray]] = deque()
         for path in paths:
-            pending.append(pool.submit(files.decode, path, channels=channels))
+            pending.append(pool.submit(picture.decode, path, channels=channels))
             if len(pending) > ahead:
                 yield pending.popleft().result()
         for future in pending:

@@ -23,7 +23,6 @@ import safetensors.numpy
 
 from gen_jax.checks import Count, checked
 from gen_jax.data import DataError
-from gen_jax.data.files import said
 from gen_jax.evaluate import inception_score
 from gen_jax.evaluate.features import FeatureNetwork
 from gen_jax.evaluate.inception_score import ScoreSums
@@ -31,7 +30,7 @@ from gen_jax.evaluate.moments import Moments, merge, moments
 from gen_jax.evaluate.sets import ExampleSet, from_array
 from gen_jax.evaluate.tensors import read_tensors
 from gen_jax.fields import PIXELS
-from gen_jax.reading import parse_json
+from gen_jax.reading import parse_json, said
 
 _CHUNK = 2048  # examples whose moments are merged at a time
 _FORMAT = "gen_jax statistics 1"
@@ -251,7 +250,7 @@ def load_statistics(path: str | pathlib.Path) -> Statistics:
         about = checked(Statistics, {name: about[name] for name in _ABOUT})
         _check_shapes(arrays, about["n"])
     except (LookupError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: expected {expected}, cannot read it ({said(error)})") from None
+        raise DataError(f"{path}: expected {expected}, cannot read them ({said(error)})") from None
     score = [arrays[name] for name in _SCORE if name in arrays]
     return Statistics(
         **about,

@@ -7,8 +7,7 @@ import numpy as np
 import safetensors
 
 from gen_jax.data import DataError
-from gen_jax.data.files import said
-from gen_jax.reading import open_regular, size_of
+from gen_jax.reading import open_regular, said, size_of
 
 _MOST_BYTES = 1 << 33
 _HEADER_BYTES = 1 << 24  # of names, types and places

@@ -21,9 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from gen_jax.data.files import said
 from gen_jax.evaluate.torch_program import Storage, Tensor, TorchFileError, kind_of, run
-from gen_jax.reading import UnfitFileError, open_regular, open_zip, size_of
+from gen_jax.reading import UnfitFileError, open_regular, open_zip, said, size_of
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
