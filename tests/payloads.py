@@ -266,7 +266,7 @@ CONTENTS = {
     "a PNG of pieces before its pixels": lambda: png(8, 8)[:33] + chunk(b"tEXt", b"") * 200_000 + png(8, 8)[33:],
     "a PNG of pieces after its pixels": lambda: png(8, 8)[:-12] + chunk(b"tEXt", b"") * 200_000 + png(8, 8)[-12:],
     "a JPEG of pieces": lambda: (
-        picture("JPEG")[:2] + (b"\xff\xe1\xff\xffExif\0\0" + bytes(65527)) * 520 + picture("JPEG")[2:]
+        picture("JPEG")[:2] + (b"\xff\xe1\xff\xffExif\0\0" + bytes(65527)) * 260 + picture("JPEG")[2:]
     ),
     "a JPEG of many scans": lambda: jpeg_of_many_scans(4096, 5000),
     "a WebP that says it is large": lambda: webp(16000),

@@ -27,7 +27,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
 _MOST_BYTES = 4 * MOST_PIXELS  # of a picture's file
 _MANY_PIXELS = 1 << 22  # or bytes of a file: the threads take turns
 _TURN = threading.RLock()
-_MOST_READS = 1 << 11, 1 << 18  # of a picture's file: until its size is known, and on the whole
+_MOST_READS = 1 << 10, 1 << 18  # of a picture's file: until its size is known, and on the whole
 _MOST_SCANNED = 1 << 31  # pixels that the scans of a JPEG may go over, which is 32 times the largest picture
 
 _GREY = ("1", "L", "LA", "La")

@@ -25,7 +25,7 @@ import numpy as np
 from gen_jax.data import DataError, files, picture
 from gen_jax.evaluate.sets import Batch, ExampleSet, from_array
 from gen_jax.fields import PIXELS, REAL, SYMBOL, Field
-from gen_jax.reading import quote
+from gen_jax.reading import quote, said
 
 _THREADS = 4
 _LOSSY = (".jpg", ".jpeg", ".webp")
@@ -67,6 +67,13 @@ def open_examples(path: str | pathlib.Path) -> ExampleSet:
       DataError: if it is none of these, or cannot be used, or is images that hold nothing but zeros and ones.
     """
     path = pathlib.Path(path)
+    try:
+        return _opened(path)
+    except OSError as error:
+        raise DataError(f"{quote(path)}: cannot read it ({said(error)}); check the path and its rights") from None
+
+
+def _opened(path: pathlib.Path) -> ExampleSet:
     name, suffix = quote(path), path.suffix.lower()
     if path.is_dir():
         return from_folder(path)
