@@ -15,7 +15,7 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image
 
-BOMB = 4000  # mebibytes that a bomb unfolds to
+BOMB = 2000  # mebibytes that a bomb unfolds to: too many, and fewer than a reader has room for
 
 
 def sparse(path: Path) -> None:
@@ -142,7 +142,9 @@ def deflated_bomb(before: bytes = b"") -> bytes:
     return start + block * BOMB + b"\x03\x00"
 
 
-def archive(members: list[tuple[str, int, int]], content: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+def archive(
+    members: list[tuple[str, int, int]], content: bytes, method: int = zipfile.ZIP_STORED, repeated: int = 1
+) -> bytes:
     """A zip file whose members, of (name, bytes here, bytes unfolded), are all the same bytes."""
     local = struct.pack("<4s5H3I2H", b"PK\x03\x04", 20, 0, method, 0, 33, 0, 0, 0, 5, 0) + b"x.npy" + content
     central = b"".join(
@@ -150,7 +152,7 @@ def archive(members: list[tuple[str, int, int]], content: bytes, method: int = z
         + name.encode()
         for name, here, unfolded in members
     )
-    count = min(len(members), 0xFFFF)
+    central, count = central * repeated, min(len(members) * repeated, 0xFFFF)
     return local + central + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count, count, len(central), len(local), 0)
 
 
@@ -277,7 +279,7 @@ CONTENTS = {
     "a header without an end": lambda: npy("(" * 9000),
     "a header longer than its file": lambda: b"\x93NUMPY\x02\x00\xff\xff\xff\xff{",
     "a zip bomb": zip_bomb,
-    "a zip file of many members": lambda: archive([(f"{i}.npy", 0, 0) for i in range(200_000)], b""),
+    "a zip file of many members": lambda: archive([("x.npy", 0, 0)], b"", repeated=2_000_000),
     "a zip file of one member many times": lambda: archive(
         [(f"{i}.npy", 1 << 20, 1 << 20) for i in range(5000)], npy(array("(1048000,)")) + bytes(1 << 20)
     ),
