@@ -30,7 +30,7 @@ BOWTIE = pathlib.Path("/usr/share/doc/bowtie2/examples/reference")
 
 LETTERS = "_abcdefghijklmnopqrstuvwxyz"  # the first is what stands between words
 BASES = "ACGT"
-_SIXTH = 6  # of the sequences of DNA each so-manieth is held out
+_PARTS = 6  # of so many sequences of DNA the last is held out
 
 VOCABULARY = 5000  # words of newsgroups
 _MOST_BYTES = 1 << 26  # of a file, unfolded
@@ -67,9 +67,9 @@ def phage(split: str, length: int = 2000) -> Loaded:
     lines = _text(path, "gzipped FASTA", read=read_gzip, encoding="ascii").split("\n")
     symbols = _indices("".join(lines[1:]).upper(), BASES)
     rows = symbols[: len(symbols) // length * length].reshape(-1, length)
-    if len(rows) < _SIXTH:
-        raise DataError(f"{quote(path)}: expected {_SIXTH * length} bases or more, got {len(symbols)}; fetch it again")
-    held_out = np.arange(len(rows)) % _SIXTH == _SIXTH - 1
+    if len(rows) < _PARTS:
+        raise DataError(f"{quote(path)}: expected {_PARTS * length} bases or more, got {len(symbols)}; fetch it again")
+    held_out = np.arange(len(rows)) % _PARTS == _PARTS - 1
     return _sequences("phage", rows[choose_split("phage", {"train": ~held_out, "test": held_out}, split)], BASES)
 
 
