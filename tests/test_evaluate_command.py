@@ -1,6 +1,7 @@
 """``python -m gen_jax.evaluate`` as a user meets it, and measurements during training."""
 
 import json
+import os
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from gen_jax.evaluate import __main__ as command
 from gen_jax.models import DenseVAEConfig
 from gen_jax.ruler import during_training
 from gen_jax.train import checkpoint
+from tests.payloads import postscript
 
 
 def pictures(n, seed=0, low=0):
@@ -35,6 +37,10 @@ def sets(tmp_path_factory):
     (folder / "a").mkdir()
     for i, image in enumerate(pictures(90)):
         Image.fromarray(image[..., 0]).save(folder / "a" / f"{i:03d}.png")
+    for name in ("postscript", "pipe"):
+        (folder / name).mkdir()
+    (folder / "postscript" / "x.png").write_bytes(postscript(folder / "canary"))
+    os.mkfifo(folder / "pipe" / "x.png")
     np.save(folder / "colour.npy", np.repeat(pictures(90), 3, -1))
     return folder
 
@@ -113,6 +119,18 @@ def test_a_run_is_sampled_as_it_is_measured(trained, capsys):
         (["{}/a", "digits:test", "--neighbours", "0"], 2, "neighbours: expected 1 or more"),
         (["{}/a", "digits:test", "--neighbours", "90"], 2, "more than 90 examples"),
         (["{}/a.npy", "/nowhere/x.safetensors"], 3, "expected statistics"),
+        (["{}/a.npy", "x/" + "a" * 5000], 3, "File name too long"),
+        (["a" * 300, "digits:test"], 3, "File name too long"),
+        (
+            ["{}/a.npy", "digits:test", "--out", "/nowhere/x.json"],
+            2,
+            "--out should be a file in a folder that is there",
+        ),
+        (["digits:test", "--save-statistics", "{}"], 2, "--save-statistics should be a file"),
+        (["{}/a", "digits:test", "--features", "{}/a.safetensors"], 3, "expected weights of a feature network"),
+        (["{}/a", "digits:test", "--features", "inception", "--inception-weights", "{}/a"], 3, "it is a folder"),
+        (["{}/postscript", "digits:test"], 3, "it is none of PNG, JPEG"),
+        (["{}/pipe", "digits:test"], 3, "it is a named pipe"),
     ],
 )
 def test_mistakes_give_one_line(arguments, status, expected, sets, capsys):

@@ -28,7 +28,7 @@ class Mutant(NamedTuple):
 
 MUTANTS = {
     "1: images are resized without antialiasing": Mutant(
-        "data/files.py", "Image.Resampling.BICUBIC", "Image.Resampling.NEAREST", "test_data.py", "resize"
+        "data/picture.py", "Image.Resampling.BICUBIC", "Image.Resampling.NEAREST", "test_data.py", "resize"
     ),
     "1: Inception's images are resized with other corners": Mutant(
         "networks/inception.py", "jnp.arange(SIDE, dtype=jnp.float32) * jnp.float32(side / SIDE)",
@@ -96,9 +96,9 @@ MUTANTS = {
         "test_evaluate_command.py", "measuring_during_training",
     ),
     "12: blue, green, red": Mutant(
-        "data/files.py", 'image.convert("L" if channels == 1 else "RGB")\n    except',
-        'image.convert("L" if channels == 1 else "RGB")\n'
-        "        image = image if channels == 1 else type(image).merge('RGB', image.split()[::-1])\n    except",
+        "data/picture.py", 'strip.convert("L" if channels == 1 else "RGB")\n',
+        'strip.convert("L" if channels == 1 else "RGB")\n'
+        "        strip = strip if channels == 1 else Image.merge('RGB', strip.split()[::-1])\n",
         "test_evaluate_statistics.py", "png_is_read",
     ),
     "13: samples are normalised by their batch": Mutant(

@@ -1,28 +1,20 @@
 """Images from files: folders of pictures, ``.npy`` and ``.npz`` arrays.
 
-What a folder's files become: grey stays grey, and if any file has colour all are read as RGB; palettes and
-CMYK become RGB; transparent pixels are composited over white; rotations noted by a camera (EXIF) are applied;
-of an animation the first frame is taken; pixels of more than 8 bits are refused.
+What a picture becomes is said in :mod:`gen_jax.data.picture`; if any file of a folder has colour, all are read as RGB.
+Arrays are never unpickled.
 """
 
-import io
 import pathlib
-import threading
-import warnings
+import zipfile
 from collections.abc import Mapping
 from concurrent import futures
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gen_jax.data.arrays import DataError, Examples, checked_images, checked_labels, checked_shape
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
-
-_GREY = ("1", "L", "LA", "La")
-_COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
-_QUIET = threading.Lock()
-_TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
+from gen_jax.data.picture import SUFFIXES, decode, header
+from gen_jax.reading import check_regular, open_regular, open_zip, quote, said
 
 
 class Folder(NamedTuple):
@@ -97,105 +89,36 @@ def walk(path: pathlib.Path) -> tuple[list[pathlib.Path], np.ndarray | None, int
     return paths, np.array(labels, np.int32), len(folders)
 
 
-def _open(path: pathlib.Path, data: bytes | None = None) -> Any:
-    from PIL import Image
-
-    with _QUIET, warnings.catch_warnings():  # which changes what all threads see, one at a time
-        warnings.simplefilter("ignore")
-        return Image.open(path if data is None else io.BytesIO(data))
-
-
-def header(path: pathlib.Path) -> tuple[int, int, int]:
-    """Height, width and channels of a picture, without decoding it; refused, if it cannot be used."""
-    try:
-        with _open(path) as image:
-            size, mode = image.size, image.mode
-            # Pillow reads colour PNGs of 16 bits as their upper 8 without a word
-            deep = mode.startswith("I") or (image.format == "PNG" and "16" in str(image.tile))
-    except Exception as error:  # Pillow's readers raise nearly anything on broken files
-        raise _unreadable(path, error) from None
-    if deep or mode not in _GREY + _COLOUR:
-        raise DataError(
-            f"{quote(path)}: expected 8 bits a channel, got {'16 bits' if deep else f'mode {mode}'};"
-            " convert it to"
-            " 8 bits first, as the right scaling depends on the data"
-        )
-    return size[1], size[0], 1 if mode in _GREY else 3
-
-
-def decode(path: pathlib.Path, *, channels: int, image_size: int | None = None) -> np.ndarray:
-    """The picture in a file as uint8 ``[H, W, channels]``, as the head of this file says."""
-    from PIL import ImageOps
-
-    try:
-        data = path.read_bytes()
-        if path.suffix.lower() == ".png":
-            _open(path, data).verify()  # checksums, which decoding skips
-        image = _open(path, data)
-        image.seek(0)
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode in _TRANSPARENT or "transparency" in image.info:
-            image = _over_white(image.convert("RGBA"))
-        image = image.convert("L" if channels == 1 else "RGB")
-    except Exception as error:
-        raise _unreadable(path, error) from None
-    pixels = np.asarray(image)
-    pixels = pixels[..., None] if channels == 1 else pixels
-    return pixels if image_size is None else resize(pixels, image_size)
-
-
-def _over_white(image: Any) -> Any:
-    from PIL import Image
-
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-
-
-def _unreadable(path: pathlib.Path, error: Exception) -> DataError:
-    if isinstance(error, FileNotFoundError):
-        reason = "the file is missing, or a link to nothing"
-    elif isinstance(error, OSError) and error.strerror:
-        reason = error.strerror
-    elif path.is_file() and not path.stat().st_size:
-        reason = "the file is empty"
-    else:
-        reason = " ".join(str(error).replace(repr(str(path)), "this file").split()) or type(error).__name__
-    return DataError(f"{quote(path)}: expected an image, cannot read it ({reason}); replace or remove the file")
-
-
-def resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """``pixels [H, W, C]`` cropped to their central square and resized to ``size`` by Pillow's antialiased
-    bicubic.
-    """
-    from PIL import Image
-
-    height, width, channels = pixels.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = pixels[top : top + side, left : left + side]
-    if side == size:
-        return square
-    image = Image.fromarray(square[..., 0] if channels == 1 else square)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)).reshape(size, size, channels)
-
-
-def resize_all(images: np.ndarray, size: int | None) -> np.ndarray:
-    """:func:`resize` over images ``[N, H, W, C]``; as they are, if ``size`` is None."""
-    return images if size is None else np.stack([resize(pixels, size) for pixels in images])
-
-
 def open_npy(path: pathlib.Path) -> np.ndarray:
     """The images of an ``.npy`` file, mapped, not read."""
     try:
-        image = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_regular(path)
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy's readers raise nearly anything, too
+        raise _not_arrays(path, error) from None
+
+
+def open_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz`` file, by name."""
+    try:
+        with open_regular(path) as file, open_zip(file) as archive:
+            return {info.filename.removesuffix(".npy"): _member(archive, info) for info in archive.infolist()}
     except Exception as error:
         raise _not_arrays(path, error) from None
-    return image
 
 
-def read_npz(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """``image`` (or the only array, or the first) and, if there, ``label`` of an ``.npz`` file."""
-    arrays = open_npz(path)
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    name = info.filename
+    if not name.endswith(".npy") or {"/", "\\"} & set(name) or not name.isprintable():
+        raise ValueError(f"it holds {name[:80]!r}, which is no array of a field")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name[:80]} is compressed in a way that numpy does not write")
+    with archive.open(info) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def images_among(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """``image`` (or the only array, or the first) and, if there, ``label`` of the arrays of an ``.npz`` file."""
     fields = [field for field in arrays if field != "label"]
     if not fields:
         raise DataError(f"{quote(path)}: expected an array 'image', found {list(arrays)}")
@@ -206,15 +129,6 @@ def read_npz(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
     return image, label
 
 
-def open_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All arrays of an ``.npz`` file, by name."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {field: archive[field] for field in archive.files}
-    except Exception as error:
-        raise _not_arrays(path, error) from None
-
-
 def holds_images(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether the arrays of an ``.npz`` file are images: one is called so, or the first one looks like them."""
     first = next((x for field, x in arrays.items() if field != "label"), None)
@@ -222,18 +136,11 @@ def holds_images(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def _not_arrays(path: pathlib.Path, error: Exception) -> DataError:
-    text = str(error)
-    if "Object arrays" in text:
+    text = said(error)
+    if "Object arrays" in text or "Python objects" in text:
         return DataError(
             f"{quote(path)}: expected a uint8 array, got Python objects, which are never unpickled; stack"
             " the images"
             " into one array before saving"
         )
-    reason = "not in numpy's format" if "pickle" in text or not text else " ".join(text.split())
-    return DataError(f"{quote(path)}: expected numpy arrays, cannot read it ({reason}); write it again with np.save")
-
-
-def quote(path: pathlib.Path | str) -> str:
-    """A path for a one-line message, whatever bytes are in its name."""
-    text = repr(str(path))
-    return text if len(text) <= 200 else f"{text[:60]}...{text[-130:]}"
+    return DataError(f"{quote(path)}: expected numpy arrays, cannot read it ({text}); write it again with np.save")

@@ -5,7 +5,7 @@ with ``file_format="array_record"``. Nothing is ever downloaded.
 """
 
 import difflib
-import gzip
+import math
 import os
 import pathlib
 import zlib
@@ -26,13 +26,15 @@ from gen_jax.data.arrays import (
     hold_out_generator,
     lazy,
 )
-from gen_jax.data.files import quote, resize, resize_all
+from gen_jax.data.picture import resize, resize_all
 from gen_jax.fields import images
+from gen_jax.reading import quote, read_gzip, said
 
 DATA_DIRECTORY = "GEN_JAX_DATA_DIR"  # environment variables
 TFDS_DIRECTORY = "TFDS_DATA_DIR"
 
 OWN = ("digits", "fashion_mnist", "letters", "phage", "newsgroups", "ring", "grid", "swiss_roll")  # not of TFDS
+_MOST_BYTES = 1 << 28  # of an unfolded file
 DEBIAN = pathlib.Path("/usr/share/datasets/fashion-mnist")  # where its package dataset-fashion-mnist installs
 
 
@@ -69,16 +71,20 @@ def fashion_mnist(directory: pathlib.Path, split: str, image_size: int | None) -
 
 def _read_idx(path: pathlib.Path, dimensions: int) -> np.ndarray:
     try:
-        with gzip.open(path, "rb") as file:
-            magic = int.from_bytes(file.read(4), "big")
-            if magic != 0x0800 + dimensions:
-                raise ValueError(f"its first four bytes are {magic:#010x}, not {0x0800 + dimensions:#010x}")
-            shape = [int.from_bytes(file.read(4), "big") for _ in range(dimensions)]
-            return np.frombuffer(file.read(), np.uint8).reshape(shape)
+        content = read_gzip(path, most=_MOST_BYTES)
+        start = 4 + 4 * dimensions
+        if len(content) < start:
+            raise ValueError(f"it unfolds to {len(content)} bytes")
+        header = np.frombuffer(content, ">u4", 1 + dimensions)
+        if header[0] != 0x0800 + dimensions:
+            raise ValueError(f"its first four bytes are {header[0]:#010x}, not {0x0800 + dimensions:#010x}")
+        shape = header[1:].tolist()
+        if len(content) != start + math.prod(shape):
+            raise ValueError(f"it announces an array {shape} and holds {len(content):,} bytes")
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        reason = " ".join(str(error).split())
         raise DataError(
-            f"{quote(path)}: expected a gzipped idx file, cannot read it ({reason}); fetch it again"
+            f"{quote(path)}: expected a gzipped idx file, cannot read it ({said(error)}); fetch it again"
         ) from None
 
 

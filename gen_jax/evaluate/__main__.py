@@ -17,6 +17,7 @@ are symbols; an .npz file may hold their lengths [N] beside them, as 'length'.
 """
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -86,6 +87,9 @@ class Command:
 def measure(sides: Sequence[str], command: Command) -> None:
     """Measures, prints and writes."""
     metrics = _metrics(command)
+    for flag, file in (("--out", command.out), ("--save-statistics", command.save_statistics)):
+        if file and (Path(file).is_dir() or not Path(file).absolute().parent.is_dir()):
+            raise cli.UsageError(f"{flag} should be a file in a folder that is there, got {file}")
     settings = evaluate.Choices(
         command.neighbours, command.density_neighbours, command.splits, command.subsets, command.subset_size
     )
@@ -211,14 +215,17 @@ class _Reading:
     def _source(self, text: str) -> data.Source | None:
         """The data set of a name and split; None, if there is a file or folder of this name."""
         path = Path(text).expanduser()
-        if path.exists() or "/" in text or path.suffix in (".npy", ".npz"):
+        if "/" in text or path.suffix in (".npy", ".npz") or os.path.exists(path):
             return None
         name, _, split = text.partition(":")
         return data.load(name, split=split or "train")
 
 
 def _is_run(text: str) -> bool:
-    return (last_stage(Path(text)) / "config.json").is_file()
+    try:
+        return (last_stage(Path(text)) / "config.json").is_file()
+    except OSError:  # which whoever reads it puts into words
+        return False
 
 
 def _likelihood(run: Run, held_out: data.Source, command: Command) -> str:

@@ -14,20 +14,22 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 
-from gen_jax.data import prepare
+from gen_jax.checks import Count, plain
+from gen_jax.data import DataError, prepare
+from gen_jax.evaluate.tensors import read_tensors
 from gen_jax.fields import COUNT, PIXELS, REAL, SYMBOL, Field
 from gen_jax.networks.classifier import Classifier
 from gen_jax.nn.functional import network
 from gen_jax.programs import Program
 from gen_jax.protocol import Network, Tree
+from gen_jax.reading import parse_json, said
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
 
@@ -238,21 +240,53 @@ def _random_weights(classifier: Network) -> tuple[Tree, Tree]:
 
 
 def read_feature_network(path: str | pathlib.Path, name: str) -> FeatureNetwork:
-    """A trained feature network from a file of :func:`save_feature_network`."""
+    """A trained feature network from a file of :func:`save_feature_network`.
+
+    Raises:
+      DataError: one line, if it is none.
+    """
+    expected = "weights of a feature network"
+    arrays, metadata = read_tensors(path, expected)
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            flat = {field: file.get_tensor(field) for field in file.keys()}  # noqa: SIM118 (it is no dictionary)
-        hyperparameters = json.loads(metadata["hyperparameters"])
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path}: expected weights of a feature network, cannot read them ({error})") from None
-    trees = _nested(flat)
-    params, buffers = trees.get("params", {}), trees.get("buffers", {})
-    classifier = network(Classifier, **hyperparameters)
+        hyperparameters = parse_json(metadata.get("hyperparameters", "null"))
+        names = {"inputs", "widths", "features", "classes"}
+        if not isinstance(hyperparameters, dict) or not {"inputs"} <= hyperparameters.keys() <= names:
+            came = f"{hyperparameters}"[:80]
+            raise ValueError(f"hyperparameters should be inputs, widths, features and classes, got {came}")
+        classifier = _classifier(_Hyperparameters(**hyperparameters), arrays)
+    except ValueError as error:
+        raise DataError(f"{path}: expected {expected}, cannot read them ({said(error)})") from None
+    trees = _nested(arrays)
+    params, buffers = trees["params"], trees["buffers"]
     compute = functools.partial(_classify, classifier)
-    weights = {"params": params, "buffers": buffers}
     takes = image_fields(hyperparameters["inputs"])
-    return FeatureNetwork(name, weights_hash(params, buffers), takes, True, compute, weights)
+    return FeatureNetwork(name, weights_hash(params, buffers), takes, True, compute, trees)
+
+
+@plain
+class _Hyperparameters:
+    """What a file says of its classifier."""
+
+    inputs: Literal[1, 3]
+    widths: tuple[Count, ...] = (24, 48, 96)
+    features: Count = 64
+    classes: Count = 10
+
+
+def _classifier(hyperparameters: _Hyperparameters, arrays: Mapping[str, np.ndarray]) -> Network:
+    """The classifier whose weights the arrays are; of others a ValueError."""
+    if not 0 < len(hyperparameters.widths) <= len(arrays):  # as many layers at least, before they are made
+        raise ValueError(f"it has {len(arrays)} arrays for {len(hyperparameters.widths)} widths")
+    found = network(Classifier, **vars(hyperparameters))
+    params, buffers = jax.eval_shape(found.init, jax.eval_shape(lambda: jax.random.key(0)))
+    shapes = {name: leaf.shape for name, leaf in _leaves({"params": params, "buffers": buffers}).items()}
+    for name in sorted(shapes.keys() | arrays.keys()):
+        here = f"float32 {arrays[name].shape}" if name in arrays else "nothing"
+        there = f"float32 {shapes[name]}" if name in shapes else "nothing"
+        if here != there or arrays[name].dtype != np.float32:
+            came = here if here != there else str(arrays[name].dtype)
+            raise ValueError(f"{name[:80]} should be {there}, got {came}")
+    return found
 
 
 def save_feature_network(
@@ -286,12 +320,16 @@ def weights_hash(params: Tree, buffers: Tree) -> str:
     return digest.hexdigest()[:16]
 
 
-def _flat(tree: Tree, prefix: str = "") -> dict[str, np.ndarray]:
+def _flat(tree: Tree) -> dict[str, np.ndarray]:
+    return {name: np.ascontiguousarray(leaf) for name, leaf in _leaves(tree).items()}
+
+
+def _leaves(tree: Tree, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, Mapping):
-        return {prefix: np.ascontiguousarray(tree)}
-    found: dict[str, np.ndarray] = {}
+        return {prefix: tree}
+    found: dict[str, Any] = {}
     for name, branch in tree.items():
-        found |= _flat(branch, f"{prefix}/{name}" if prefix else name)
+        found |= _leaves(branch, f"{prefix}/{name}" if prefix else name)
     return found
 
 

@@ -1,9 +1,9 @@
 """Sets from files: folders of images, and arrays of any kind.
 
-What an image file becomes is said in :mod:`gen_jax.data.files`: grey stays grey (and is repeated where a network takes
-colour), palettes and CMYK become RGB, transparency is laid over white, a camera's rotation is applied, 16 bits and
-broken files are refused by name. Sides may differ from image to image and need not be equal. Nothing is resized here:
-that is the feature network's business, and part of its definition.
+What an image file becomes is said in :mod:`gen_jax.data.picture`: grey stays grey (and is repeated where a network
+takes colour), palettes and CMYK become RGB, transparency is laid over white, a camera's rotation is applied, 16 bits
+and broken files are refused by name. Sides may differ from image to image and need not be equal. Nothing is resized
+here: that is the feature network's business, and part of its definition.
 
 What an array is, its type and rank say:
 
@@ -17,14 +17,15 @@ Floats of more axes would be images, which are 8-bit: they are refused.
 
 import pathlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 
 import numpy as np
 
-from gen_jax.data import DataError, files
+from gen_jax.data import DataError, files, picture
 from gen_jax.evaluate.sets import Batch, ExampleSet, from_array
 from gen_jax.fields import PIXELS, REAL, SYMBOL, Field
+from gen_jax.reading import quote, said
 
 _THREADS = 4
 _LOSSY = (".jpg", ".jpeg", ".webp")
@@ -40,7 +41,7 @@ def from_folder(path: str | pathlib.Path) -> ExampleSet:
     path = pathlib.Path(path)
     paths, _, _ = files.walk(path)
     with futures.ThreadPoolExecutor(_THREADS) as pool:
-        headers = list(pool.map(files.header, paths))
+        headers = list(pool.map(picture.header, paths))
     channels = max(header[2] for header in headers)
     lossy = sorted({file.suffix.lower()[1:] for file in paths if file.suffix.lower() in _LOSSY})
 
@@ -54,7 +55,7 @@ def from_folder(path: str | pathlib.Path) -> ExampleSet:
         yield from (_stacked(waiting) for waiting in shapes.values())
 
     quantisation = ", ".join(["8 bits", *lossy])
-    return ExampleSet(files.quote(path), "all", len(paths), Field((0, 0, channels), PIXELS), batches, quantisation)
+    return ExampleSet(quote(path), "all", len(paths), Field((0, 0, channels), PIXELS), batches, quantisation)
 
 
 def open_examples(path: str | pathlib.Path) -> ExampleSet:
@@ -66,15 +67,23 @@ def open_examples(path: str | pathlib.Path) -> ExampleSet:
       DataError: if it is none of these, or cannot be used, or is images that hold nothing but zeros and ones.
     """
     path = pathlib.Path(path)
-    name, suffix = files.quote(path), path.suffix.lower()
+    try:
+        return _opened(path)
+    except OSError as error:
+        raise DataError(f"{quote(path)}: cannot read it ({said(error)}); check the path and its rights") from None
+
+
+def _opened(path: pathlib.Path) -> ExampleSet:
+    name, suffix = quote(path), path.suffix.lower()
     if path.is_dir():
         return from_folder(path)
     if suffix == ".npy" and path.is_file():
         array = files.open_npy(path)
         return _images(array, name) if _field(array) is None else _others(array, None, name)
     if suffix == ".npz" and path.is_file():
-        others = _read_others(path)
-        return _images(files.read_npz(path)[0], name) if others is None else _others(*others, name)
+        arrays = files.open_npz(path)
+        others = _others_among(arrays)
+        return _images(files.images_among(arrays, path)[0], name) if others is None else _others(*others, name)
     raise DataError(f"{name}: expected a folder of images, or an .npy or .npz file of {_TAKEN}; check the path")
 
 
@@ -112,16 +121,13 @@ def _others(array: np.ndarray, length: np.ndarray | None, name: str) -> ExampleS
     return from_array(array.astype(field.kind.stored, copy=False), field, length=length, name=name)
 
 
-def _read_others(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None] | None:
+def _others_among(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None] | None:
     """The array that ``data.files`` would take, with its lengths, if it is something else than images."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = [name for name in archive.files if name not in ("label", "length")]
-            array = archive["image" if "image" in names else names[0]]
-            length = archive["length"] if "length" in archive.files else None
-    except Exception:  # which data.files puts into words
-        return None
-    return None if _field(array) is None else (array, length)
+    names = [name for name in arrays if name not in ("label", "length")]
+    if not names:
+        return None  # which data.files puts into words
+    array = arrays["image" if "image" in names else names[0]]
+    return None if _field(array) is None else (array, arrays.get("length"))
 
 
 def _decoded(paths: list[pathlib.Path], channels: int, *, ahead: int) -> Iterator[np.ndarray]:
@@ -129,7 +135,7 @@ def _decoded(paths: list[pathlib.Path], channels: int, *, ahead: int) -> Iterato
     with futures.ThreadPoolExecutor(_THREADS) as pool:
         pending: deque[futures.Future[np.ndarray]] = deque()
         for path in paths:
-            pending.append(pool.submit(files.decode, path, channels=channels))
+            pending.append(pool.submit(picture.decode, path, channels=channels))
             if len(pending) > ahead:
                 yield pending.popleft().result()
         for future in pending:

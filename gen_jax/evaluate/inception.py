@@ -24,9 +24,9 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 
+from gen_jax.data import DataError
 from gen_jax.evaluate.download import download
 from gen_jax.evaluate.features import FeatureNetwork, image_fields, weights_hash
 from gen_jax.evaluate.inception_weights import (
@@ -37,12 +37,15 @@ from gen_jax.evaluate.inception_weights import (
     state_from_weights,
     weights_from_state,
 )
+from gen_jax.evaluate.tensors import read_tensors
 from gen_jax.evaluate.torch_file import read_torch_file
 from gen_jax.networks.inception import WIDTHS, prepare
 from gen_jax.programs import Program
 from gen_jax.protocol import Network, Tree
+from gen_jax.reading import UnfitFileError, open_regular
 
 VARIABLE = "GEN_JAX_INCEPTION"
+_MOST_BYTES = 1 << 30  # of the file, which has a tenth of that
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +121,7 @@ def load_inception(path: str | pathlib.Path | None = None, *, url: str = URL) ->
       url: where the published file is fetched from, if it is nowhere on this machine.
 
     Raises:
-      ValueError: one line, if the file is no state dictionary, or not Inception's.
+      DataError: one line, if the file is no state dictionary, or not Inception's.
       OSError: one line with what to fetch and where to put it, if there is no file and none could be fetched.
     """
     given = path or os.environ.get(VARIABLE)
@@ -139,17 +142,21 @@ def _cache() -> pathlib.Path:
 
 def _read(path: pathlib.Path, sha256: str = "") -> Inception:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path, most=_MOST_BYTES) as file:
             is_torch = file.read(2) in (b"PK", b"\x80\x02")
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest() if is_torch or sha256 else ""
+    except UnfitFileError as error:
+        raise DataError(
+            f"{path}: expected weights of Inception, {error.strerror}; fetch {URL} (SHA-256 {SHA256})"
+        ) from None
     except OSError as error:
         raise OSError(
             f"{path}: expected weights of Inception ({error.strerror}); fetch {URL} ({SIZE:,} bytes, SHA-256 {SHA256}) "
             f"and put it there or at {_cache() / URL.rpartition('/')[2]}"
         ) from None
     if sha256 and digest != sha256:
-        raise ValueError(f"{path}: expected a file with SHA-256 {sha256}, got {digest}; delete it, or fetch {URL}")
+        raise DataError(f"{path}: expected a file with SHA-256 {sha256}, got {digest}; delete it, or fetch {URL}")
     if not is_torch:
         return _read_safetensors(path)
     params, buffers = weights_from_state(read_torch_file(path), str(path))
@@ -165,18 +172,13 @@ def _on_device(*trees: Tree) -> Tree:
 
 def _read_safetensors(path: pathlib.Path) -> Inception:
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f"{path}: expected weights of Inception, as PyTorch's or safetensors, cannot read them ({error}); fetch "
-            f"{URL} (SHA-256 {SHA256})"
-        ) from None
+        state, metadata = read_tensors(path, "weights of Inception, as PyTorch's or safetensors")
+    except DataError as error:
+        raise DataError(f"{error}; fetch {URL} (SHA-256 {SHA256})") from None
     params, buffers = weights_from_state(state, str(path))
     digest = weights_hash(params, buffers)
     if metadata.get("hash", digest) != digest:
-        raise ValueError(f"{path}: expected weights with hash {metadata['hash']}, got {digest}; delete it")
+        raise DataError(f"{path}: expected weights with hash {metadata['hash']}, got {digest}; delete it")
     return Inception(digest, metadata.get("source") == SHA256, *_on_device(params, buffers))
 
 

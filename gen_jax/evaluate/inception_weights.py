@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gen_jax.data import DataError
 from gen_jax.networks.inception import InceptionV3
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Network, Tree
@@ -60,13 +61,15 @@ def weights_from_state(state: Mapping[str, np.ndarray], source: str = "state dic
       source: what to call it in a message.
 
     Raises:
-      ValueError: one line, if a tensor is missing, unknown, of another shape or type, or not finite.
+      DataError: one line, if a tensor is missing, unknown, of another shape or type, or not finite.
     """
     state = {name: values for name, values in state.items() if not name.endswith(_UNUSED)}
     expected = state_shapes()
     for name in [*expected, *state]:
         if wrong := _wrong(state.get(name), expected.get(name)):
-            raise ValueError(f"{source}: {name} {wrong}; fetch the weights of Inception from {URL} (SHA-256 {SHA256})")
+            raise DataError(
+                f"{source}: {name[:80]} {wrong}; fetch the weights of Inception from {URL} (SHA-256 {SHA256})"
+            )
     trees: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for name, (tree, modules, leaf, axes) in _places().items():
         node = trees[tree]

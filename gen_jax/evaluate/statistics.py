@@ -19,16 +19,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
+from gen_jax.checks import Count, checked
 from gen_jax.data import DataError
 from gen_jax.evaluate import inception_score
 from gen_jax.evaluate.features import FeatureNetwork
 from gen_jax.evaluate.inception_score import ScoreSums
 from gen_jax.evaluate.moments import Moments, merge, moments
 from gen_jax.evaluate.sets import ExampleSet, from_array
+from gen_jax.evaluate.tensors import read_tensors
 from gen_jax.fields import PIXELS
+from gen_jax.reading import parse_json, said
 
 _CHUNK = 2048  # examples whose moments are merged at a time
 _FORMAT = "gen_jax statistics 1"
@@ -40,7 +42,7 @@ class Statistics:
 
     name: str
     split: str
-    n: int
+    n: Count
     fingerprint: str
     """Of the examples; see the head of this file."""
     quantisation: str
@@ -239,24 +241,44 @@ def load_statistics(path: str | pathlib.Path) -> Statistics:
     Raises:
       DataError: if it is none.
     """
+    expected = "statistics that --save-statistics wrote"
+    arrays, metadata = read_tensors(path, expected)
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
         if metadata.get("format") != _FORMAT:
             raise ValueError(f"it says {metadata.get('format')!r}")
-        about = json.loads(metadata["about"])
-        about["shape"] = None if about["shape"] is None else tuple(about["shape"])
-        score = [arrays[f"score.{name}"] for name in ScoreSums._fields if f"score.{name}" in arrays]
-        return Statistics(
-            **about,
-            features=arrays.get("features"),
-            probabilities=arrays.get("probabilities"),
-            streamed_moments=Moments(about["n"], arrays["mean"], arrays["scatter"]),
-            streamed_score=ScoreSums(*score) if score else None,
-        )
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise DataError(f"{path}: expected statistics that --save-statistics wrote, cannot read it ({error})") from None
+        about = parse_json(metadata["about"])
+        about = checked(Statistics, {name: about[name] for name in _ABOUT})
+        _check_shapes(arrays, about["n"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: expected {expected}, cannot read them ({said(error)})") from None
+    score = [arrays[name] for name in _SCORE if name in arrays]
+    return Statistics(
+        **about,
+        features=arrays.get("features"),
+        probabilities=arrays.get("probabilities"),
+        streamed_moments=Moments(about["n"], arrays["mean"], arrays["scatter"]),
+        streamed_score=ScoreSums(*score) if score else None,
+    )
+
+
+_SCORE = {f"score.{field}": axes for field, axes in zip(ScoreSums._fields, ("S", "SK", "S"))}
+_AXES = {"mean": "F", "scatter": "FF", "features": "NF", "probabilities": "NK", **_SCORE}
+
+
+def _check_shapes(arrays: dict[str, np.ndarray], n: int) -> None:
+    """That the arrays are of statistics of ``n`` examples, and fit together."""
+    sides = {"N": n}
+    there = ["mean", "scatter", *(_SCORE if _SCORE.keys() & arrays.keys() else ())]
+    for name in [*there, *sorted(arrays.keys() - there)]:
+        if name not in arrays or name not in _AXES:
+            raise ValueError(f"{name[:80]!r} is {'not of statistics' if name in arrays else 'missing'}")
+        axes, array = _AXES[name], arrays[name]
+        fits = len(axes) == array.ndim and all(sides.setdefault(*pair) == pair[1] for pair in zip(axes, array.shape))
+        if not fits or array.dtype.kind not in "fi" or not np.isfinite(array).all():
+            known = ", ".join(f"{axis} = {side}" for axis, side in sides.items())
+            raise ValueError(
+                f"{name!r} should be finite numbers [{', '.join(axes)}] of {known}, got {array.dtype} {array.shape}"
+            )
 
 
 _ABOUT = ("name", "split", "n", "fingerprint", "quantisation", "network", "network_hash", "resize", "shape")

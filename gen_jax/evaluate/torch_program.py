@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from gen_jax.data import DataError
+
 _MOST_INSTRUCTIONS = 1_000_000
 _MOST_AXES = 32
 
@@ -28,7 +30,7 @@ _TYPES = {
 }
 
 
-class TorchFileError(ValueError):
+class TorchFileError(DataError):
     """The file is no state dictionary, is damaged, or asks for more than a state dictionary needs."""
 
 
