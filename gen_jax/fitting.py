@@ -24,8 +24,9 @@ from gen_jax.protocol import Configuration, Model, State, players, turns_taken
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError, claimed, describe, read_settings
 from gen_jax.train import loop, shard
-from gen_jax.train.loop import BeginError, Training
+from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import RECIPES, Adam, Optimizer, Recipe, learning_rate
+from gen_jax.train.state import BeginError
 
 Examples: TypeAlias = np.ndarray | str | Path | data.Source | Mapping[str, Any]
 """Images, the name or path of a data set, a source, or arrays by field."""

@@ -22,8 +22,9 @@ from gen_jax.settings import ConfigError
 from gen_jax.train import loop, shard
 from gen_jax.train.checkpoint import CheckpointError, Checkpoints, flatten, state_sha256, verify
 from gen_jax.train.ema import Average, update
-from gen_jax.train.loop import DivergedError, InterruptedRun, Training
+from gen_jax.train.loop import DivergedError, Training
 from gen_jax.train.optimizers import Adam
+from gen_jax.train.signals import InterruptedRun
 from gen_jax.train.step import init_state, make_step
 
 TINY = VAEConfig(latent=2, widths=(4,), dense=(8,))

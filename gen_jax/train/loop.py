@@ -4,15 +4,13 @@ Position in the data, randomness and the due turns are functions of the step, so
 needs; on the same devices it ends bit-identical to one that was never stopped.
 """
 
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +25,9 @@ from gen_jax.train import shard
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.ema import Average
 from gen_jax.train.report import Reporter, Row, mean_rows
-from gen_jax.train.step import Prepare, Report, Step, init_state, make_step
+from gen_jax.train.signals import InterruptedRun, stop_signals
+from gen_jax.train.state import Batches, abstract_state, check_begin, initial_state
+from gen_jax.train.step import Prepare, Report, Step, make_step
 
 
 @plain
@@ -66,39 +66,8 @@ class Training:
     """The half-life is at most this share of the examples seen so far."""
 
 
-class Batches(Protocol):
-    """Data as the loop needs it: the batch of a step is a function of the step."""
-
-    @property
-    def batch_size(self) -> int:
-        """Examples a step, over all processes."""
-        ...
-
-    def batch(self, step: int) -> Mapping[str, np.ndarray]:
-        """This process's part of the batch of one step."""
-        ...
-
-    def iterate(self, start: int) -> Iterator[Mapping[str, np.ndarray]]:
-        """The batches of ``start``, ``start + 1``, ... without end."""
-        ...
-
-
 class DivergedError(RuntimeError):
     """A loss or gradient is not finite."""
-
-
-class BeginError(ValueError):
-    """Players cannot begin as they are asked to."""
-
-
-class InterruptedRun(Exception):
-    """A signal ended the run; ``signal`` is its number."""
-
-    def __init__(self, number: int, step: int):
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} at step {step}; the same command goes on from there"
-        )
-        self.signal = number
 
 
 @dataclass
@@ -141,7 +110,7 @@ def fit(
       draw: called every ``sample_every`` steps and at the end, to show samples; not counted as training.
       evaluate: called every ``evaluate_every`` steps and at the end, to measure samples; what it returns is shown. Not
         counted as training either.
-      begin: parameters and buffers of players that do not begin as the model makes them; see :func:`overlaid`.
+      begin: parameters and buffers of players that do not begin as the model makes them; see :func:`~gen_jax.train.state.overlaid`.
       mesh: the devices; all by default.
       title: what the progress calls this run.
       notes: lines to say at the beginning.
@@ -155,14 +124,14 @@ def fit(
     """
     mesh = mesh or shard.data_mesh()
     began = time.monotonic()
-    template, shardings = _abstract_state(model, batches, training, optimizers, prepare, mesh)
+    template, shardings = abstract_state(model, batches, optimizers, prepare, mesh, fsdp=training.fsdp)
     checkpoints = Checkpoints(directory / "checkpoints") if directory else None
     state = checkpoints.restore(template) if checkpoints else None
     earlier = {} if state is None or checkpoints is None else checkpoints.metadata(int(state.step))
     spent = float(earlier.get("seconds", 0.0))
     if state is None:
-        _check_begin(template, begin)
-        state = _initial_state(model, batches, training, optimizers, prepare, mesh, shardings, begin)
+        check_begin(template, begin)
+        state = initial_state(model, batches, optimizers, prepare, mesh, shardings, seed=training.seed, begin=begin)
     step = make_step(
         model.turns,
         optimizers,
@@ -182,7 +151,7 @@ def fit(
     run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, reporter)
     run.compile_seconds = float(earlier.get("compile_seconds", 0.0)) + time.monotonic() - began
     run.train_seconds, run.clock = spent, spent
-    with reporter, _stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
+    with reporter, stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
         if first:
             reporter.say(f"goes on from step {first}")
         for note in notes:
@@ -341,98 +310,3 @@ class _Run:
 
 def _crossed(before: int, after: int, every: int) -> bool:
     return before // every != after // every
-
-
-def _abstract_state(
-    model: Model,
-    batches: Batches,
-    training: Training,
-    optimizers: Mapping[str, optax.GradientTransformation],
-    prepare: Prepare,
-    mesh: Mesh,
-) -> tuple[Any, Any]:
-    """The state's shapes, types and shardings, and the shardings alone."""
-    raw = {
-        name: jax.ShapeDtypeStruct((batches.batch_size, *x.shape[1:]), x.dtype) for name, x in batches.batch(0).items()
-    }
-
-    def make(key: jax.Array, raw: Any) -> State:
-        return init_state(model.init, model.turns, optimizers, key, prepare(raw, key))
-
-    abstract = jax.eval_shape(make, jax.eval_shape(jax.random.key, 0), raw)
-    shardings = shard.state_shardings(abstract, mesh, fsdp=training.fsdp)
-    template = jax.tree.map(
-        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), abstract, shardings
-    )
-    return template, shardings
-
-
-def _initial_state(
-    model: Model,
-    batches: Batches,
-    training: Training,
-    optimizers: Mapping[str, optax.GradientTransformation],
-    prepare: Prepare,
-    mesh: Mesh,
-    shardings: Any,
-    begin: Mapping[str, tuple[Tree, Tree]],
-) -> State:
-    def make(key: jax.Array, raw: Any, begin: Any) -> State:
-        def init(key: jax.Array, batch: Any) -> tuple[Tree, Tree]:
-            params, buffers = model.init(key, batch)
-            return (
-                {name: overlaid(own, begin[name][0], name) if name in begin else own for name, own in params.items()},
-                {name: overlaid(own, begin[name][1], name) if name in begin else own for name, own in buffers.items()},
-            )
-
-        return init_state(init, model.turns, optimizers, key, prepare(raw, key))
-
-    first = shard.place(batches.batch(0), mesh)
-    return jax.jit(make, out_shardings=shardings)(jax.random.key(training.seed), first, dict(begin))
-
-
-def _check_begin(template: State, begin: Mapping[str, tuple[Tree, Tree]]) -> None:
-    unknown = sorted(set(begin) - set(template.params))
-    if unknown:
-        raise BeginError(f"expected players of this model, {', '.join(template.params)}, to begin, got {unknown[0]!r}")
-
-
-def overlaid(new: Tree, known: Tree, name: str) -> Tree:
-    """``new`` with the leaves that ``known`` has at the same places; what is not known stays as it was made.
-
-    Raises:
-      BeginError: for what is known and has no place in ``new``, or one of another shape.
-    """
-    if not isinstance(new, dict) or not isinstance(known, dict):
-        if isinstance(new, dict) or isinstance(known, dict) or new.shape != known.shape:
-            raise BeginError(f"{name} is {_shape(new)} here and {_shape(known)} in what it should begin with")
-        return known
-    for part in known:
-        if part not in new:
-            raise BeginError(f"{name}.{part} is in what it should begin with and has no place here")
-    return {part: overlaid(own, known[part], f"{name}.{part}") if part in known else own for part, own in new.items()}
-
-
-def _shape(tree: Tree) -> str:
-    return "several arrays" if isinstance(tree, dict) else f"of shape {list(tree.shape)}"
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], int]]:
-    """A function that gives the number of the signal that asked to stop, 0 as long as none did."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-
-    def receive(number: int, frame: Any) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: do not wait for the step
-        received.append(number)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: received[0] if received else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
