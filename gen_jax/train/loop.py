@@ -26,7 +26,7 @@ from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.ema import Average
 from gen_jax.train.report import Reporter, Row, mean_rows
 from gen_jax.train.signals import InterruptedRun, stop_signals
-from gen_jax.train.state import Batches, abstract_state, check_begin, initial_state
+from gen_jax.train.state import Batches, abstract_state, check_begin, initial_state, not_finite
 from gen_jax.train.step import Prepare, Report, Step, make_step
 
 
@@ -67,7 +67,13 @@ class Training:
 
 
 class DivergedError(RuntimeError):
-    """A loss or gradient is not finite."""
+    """A loss, a gradient or what a step has made of the state is not finite."""
+
+    def __init__(self, step: int, what: str, player: str, value: str):
+        super().__init__(
+            f"step {step}: {what} of player {player!r} is {value}; not saved. Lower that player's learning rate, or "
+            "clip its gradient (--clip-norm 1)"
+        )
 
 
 @dataclass
@@ -110,7 +116,8 @@ def fit(
       draw: called every ``sample_every`` steps and at the end, to show samples; not counted as training.
       evaluate: called every ``evaluate_every`` steps and at the end, to measure samples; what it returns is shown. Not
         counted as training either.
-      begin: parameters and buffers of players that do not begin as the model makes them; see :func:`~gen_jax.train.state.overlaid`.
+      begin: parameters and buffers of players that do not begin as the model makes them; see
+        :func:`gen_jax.train.state.overlaid`.
       mesh: the devices; all by default.
       title: what the progress calls this run.
       notes: lines to say at the beginning.
@@ -118,7 +125,7 @@ def fit(
 
     Raises:
       BeginError: a player cannot begin as asked.
-      DivergedError: a loss or a gradient norm is not finite; nothing non-finite was saved.
+      DivergedError: a loss, a gradient norm or a state to be kept is not finite; nothing non-finite was saved.
       InterruptedRun: SIGINT or SIGTERM; the state was saved.
       CheckpointError: the directory's checkpoints cannot be used.
     """
@@ -262,10 +269,7 @@ class _Run:
             for name in report.vital:
                 if not np.isfinite(figures[name][offset]):
                     player, figure = name.split("/")
-                    raise DivergedError(
-                        f"step {done + offset}: {figure} of player {player!r} is {figures[name][offset]}; not saved. "
-                        "Lower that player's learning rate, or clip its gradient (--clip-norm 1)"
-                    )
+                    raise DivergedError(done + offset, figure, player, str(figures[name][offset]))
             self.window.append({name: float(value[offset]) for name, value in figures.items()})
         self.reporter.advance(done + count, self._spent())
 
@@ -278,8 +282,13 @@ class _Run:
         self.window.clear()
 
     def _keep(self, state: State, before: int, done: int, last: bool, stopped: bool) -> None:
-        if self.checkpoints and (last or _crossed(before, done, self.training.checkpoint_every)):
-            self._drain()  # a state is saved only after its losses were found finite
+        saving = self.checkpoints and (last or _crossed(before, done, self.training.checkpoint_every))
+        if saving or last:
+            self._drain()  # a state is kept only after its losses, and then itself, were found finite
+            fault = not_finite(state)
+            if fault:
+                raise DivergedError(done, *fault, "not finite")
+        if self.checkpoints and saving:
             self.checkpoints.save(state, self._facts(done))
         every = self.training.sample_every
         if self.draw and ((last and not stopped) or (every and _crossed(before, done, every))):

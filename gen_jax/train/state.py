@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from gen_jax.protocol import Model, State, Tree
@@ -107,6 +109,31 @@ def overlaid(new: Tree, known: Tree, name: str) -> Tree:
         if part not in new:
             raise BeginError(f"{name}.{part} is in what it should begin with and has no place here")
     return {part: overlaid(own, known[part], f"{name}.{part}") if part in known else own for part, own in new.items()}
+
+
+def not_finite(state: State) -> tuple[str, str] | None:
+    """The first leaf of a state that has a number which is not finite, by name, and its player; None if there is none.
+
+    The numbers are read where the host can see them, each by one process: on a CPU this copies nothing and reads 10
+    gigabytes a second, elsewhere it is one more copy to the host beside that of the save. A compiled reduction would
+    take a second to compile, which is more than all checks of a run take; a flag in the step would read the whole state
+    at every step.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    bad = next((index for index, (_, leaf) in enumerate(leaves) if not _finite(leaf)), len(leaves))
+    if jax.process_count() > 1:  # each reads its own part of what is split, and all must stop for the same reason
+        bad = int(multihost_utils.process_allgather(np.asarray(bad)).min())
+    if bad == len(leaves):
+        return None
+    name = jax.tree_util.keystr(leaves[bad][0], simple=True, separator=".")
+    within = name.split(".")
+    return name, within[2] if within[0] == "ema" else within[1]
+
+
+def _finite(leaf: jax.Array) -> bool:
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return True
+    return all(np.isfinite(np.asarray(s.data)).all() for s in leaf.addressable_shards if s.replica_id == 0)
 
 
 def _shape(tree: Tree) -> str:
