@@ -61,7 +61,7 @@ class Checkpoints:
         """Starts to save ``state`` under its step; the caller may donate it at once.
 
         Raises:
-          OSError: what went wrong with the save before this one.
+          OSError: what went wrong with the beginning of this save, or with the one before it.
         """
         self.wait()
         step = int(state.step)
@@ -70,8 +70,16 @@ class Checkpoints:
             return
         if path.exists() and jax.process_index() == 0:
             shutil.rmtree(path)  # committed, but killed before its manifest
-        self.directory.mkdir(parents=True, exist_ok=True)
-        response = ocp.save_async(path, flatten(state), custom_metadata=dict(metadata))
+        # Orbax would make its folders in the background, and where it cannot, a thread that waits for them keeps the
+        # process from ending.
+        context = ocp.Context()
+        context.async_options.create_directories_asynchronously = False
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with context:
+                response = ocp.save_async(path, flatten(state), custom_metadata=dict(metadata))
+        except Exception as error:
+            raise self._failed(error) from error
         self._pending = threading.Thread(target=self._finish, args=(response, path), daemon=False)
         self._pending.start()
 
@@ -82,7 +90,7 @@ class Checkpoints:
             self._pending = None
         if self._error is not None:
             error, self._error = self._error, None
-            raise OSError(f"saving to {self.directory} failed: {error}") from error
+            raise self._failed(error) from error
 
     def restore(self, abstract: State) -> State | None:
         """The newest good state, with the shapes, types and shardings of ``abstract``; None if nothing was saved.
@@ -114,6 +122,9 @@ class Checkpoints:
         if steps:
             raise CheckpointError(f"no good checkpoint among steps {steps} in {self.directory}; start a new run")
         return None
+
+    def _failed(self, error: BaseException) -> OSError:
+        return OSError(f"saving to {self.directory} failed: {error}")
 
     def _finish(self, response: Any, path: Path) -> None:
         try:
