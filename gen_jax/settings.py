@@ -15,7 +15,7 @@ import jax
 from gen_jax import data, fields
 from gen_jax.checks import nearest
 from gen_jax.models import CONFIGURATIONS, Configuration
-from gen_jax.train import checkpoint
+from gen_jax.train.files import write_atomically
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import RECIPES, Optimizer
 
@@ -162,7 +162,7 @@ def claimed(directory: str | Path | None, settings: dict[str, Any]) -> Iterator[
         lock.truncate(0)
         lock.write(f"{os.getpid()} on {os.uname().nodename}")
         lock.flush()
-        checkpoint.write_atomically(path / "config.json", json.dumps(settings, indent=1) + "\n")
+        write_atomically(path / "config.json", json.dumps(settings, indent=1) + "\n")
         yield path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen_jax.train.checkpoint import verify
+from gen_jax.train.manifest import verify
 
 ROOT = Path(__file__).parent.parent
 COMMON = ["--steps", "24", "--batch-size", "8", "--log-every", "1", "--checkpoint-every", "3"]

@@ -20,9 +20,10 @@ from gen_jax.models import VAEConfig
 from gen_jax.protocol import Aux, Turn, due
 from gen_jax.settings import ConfigError
 from gen_jax.train import loop, shard
-from gen_jax.train.checkpoint import CheckpointError, Checkpoints, flatten, state_sha256, verify
+from gen_jax.train.checkpoint import CheckpointError, Checkpoints, flatten, state_sha256
 from gen_jax.train.ema import Average, update
 from gen_jax.train.loop import DivergedError, Training
+from gen_jax.train.manifest import verify
 from gen_jax.train.optimizers import Adam
 from gen_jax.train.signals import InterruptedRun
 from gen_jax.train.state import not_finite

@@ -8,8 +8,6 @@ ones aside (``<step>.corrupt``) with a warning, and pruning never removes the la
 """
 
 import hashlib
-import json
-import os
 import shutil
 import threading
 import warnings
@@ -23,8 +21,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from gen_jax.protocol import State
-
-MANIFEST = "manifest.json"
+from gen_jax.train.manifest import MANIFEST, verify, write_manifest
 
 
 class CheckpointError(RuntimeError):
@@ -197,46 +194,6 @@ def state_sha256(arrays: Mapping[str, Any]) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def write_manifest(path: Path) -> None:
-    """Size and hash of every file of a committed step, written atomically."""
-    files = {str(file.relative_to(path)): _fingerprint(file) for file in sorted(path.rglob("*")) if file.is_file()}
-    write_atomically(path / MANIFEST, json.dumps({"files": files}, indent=1))
-
-
-def verify(path: Path) -> str | None:
-    """What is wrong with a committed step, in a few words; None if nothing is."""
-    try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
-    except FileNotFoundError:
-        return "it has no manifest (the run was stopped while saving)"
-    except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST} cannot be read"
-    present = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()} - {MANIFEST}
-    for name in sorted(present ^ set(files)):
-        return f"{name} is {'missing' if name in files else 'not in its manifest'}"
-    for name, expected in files.items():
-        found = _fingerprint(path / name)
-        if found != expected:
-            return f"{name} has changed (SHA-256 {found['sha256'][:12]}, written as {expected['sha256'][:12]})"
-    return None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file that is either whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _fingerprint(file: Path) -> dict[str, Any]:
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"size": file.stat().st_size, "sha256": digest}
 
 
 def _name(path: tuple) -> str:

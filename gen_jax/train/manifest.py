@@ -1,0 +1,40 @@
+"""What the files of a checkpoint should be: their sizes and hashes, beside them."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from gen_jax.train.files import write_atomically
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(path: Path) -> None:
+    """Size and hash of every file of a committed step, written atomically."""
+    files = {str(file.relative_to(path)): _fingerprint(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    write_atomically(path / MANIFEST, json.dumps({"files": files}, indent=1))
+
+
+def verify(path: Path) -> str | None:
+    """What is wrong with a committed step, in a few words; None if nothing is."""
+    try:
+        files = json.loads((path / MANIFEST).read_text())["files"]
+    except FileNotFoundError:
+        return "it has no manifest (the run was stopped while saving)"
+    except (ValueError, KeyError, TypeError):
+        return f"{MANIFEST} cannot be read"
+    present = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()} - {MANIFEST}
+    for name in sorted(present ^ set(files)):
+        return f"{name} is {'missing' if name in files else 'not in its manifest'}"
+    for name, expected in files.items():
+        found = _fingerprint(path / name)
+        if found != expected:
+            return f"{name} has changed (SHA-256 {found['sha256'][:12]}, written as {expected['sha256'][:12]})"
+    return None
+
+
+def _fingerprint(file: Path) -> dict[str, Any]:
+    with open(file, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"size": file.stat().st_size, "sha256": digest}
