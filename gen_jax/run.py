@@ -268,13 +268,9 @@ def newest_checkpoint(directory: Path) -> Path:
       CheckpointError: if there is none.
     """
     saved = checkpoint.Checkpoints(directory / "checkpoints")
-    faults = {}
-    for step in reversed(saved.steps()):
-        path = saved.directory / str(step)
-        fault = checkpoint.verify(path)
-        if fault is None:
-            return path
-        faults[step] = fault
+    good, faults = saved.examined()
+    if good is not None:
+        return saved.directory / str(good)
     reason = "; ".join(f"step {step}: {fault}" for step, fault in faults.items()) or "nothing was saved yet"
     raise checkpoint.CheckpointError(f"{directory} has no good checkpoint ({reason})")
 

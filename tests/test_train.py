@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+import warnings
 
 import chex
 import jax
@@ -365,12 +366,41 @@ def test_every_damage_to_a_checkpoint_is_found_and_the_one_before_is_used(tmp_pa
     assert tried >= 2
 
 
-def test_without_any_good_checkpoint_nothing_is_trained(tmp_path):
+@pytest.mark.parametrize("kind", ["damaged", "put aside by hand", "one unfinished, one damaged"])
+def test_without_any_good_checkpoint_nothing_is_trained_until_a_person_acts(tmp_path, kind):
     play(directory=tmp_path)
-    for manifest in tmp_path.rglob("manifest.json"):
+    folder = tmp_path / "checkpoints"
+    for manifest in folder.rglob("manifest.json"):
         manifest.write_text("{")
-    with pytest.raises(CheckpointError, match="no good checkpoint"), pytest.warns(UserWarning):
-        play(directory=tmp_path)
+    if kind == "put aside by hand":
+        for step in ("3", "6"):
+            (folder / step).rename(folder / f"{step}.corrupt")
+    elif kind == "one unfinished, one damaged":
+        (folder / "6" / "manifest.json").unlink()
+    before, words = sorted(tmp_path.rglob("*")), set()
+    for _ in range(3):
+        with (
+            pytest.raises(CheckpointError, match="no good checkpoint") as refused,
+            warnings.catch_warnings(record=True),
+        ):
+            play(directory=tmp_path)
+        words.add(str(refused.value))
+    reason = "it was put aside as 3.corrupt" if "hand" in kind else "manifest.json cannot be read"
+    assert len(words) == 1 and f"step 3: {reason}" in words.pop() and sorted(tmp_path.rglob("*")) == before
+    shutil.rmtree(folder)
+    assert int(play(directory=tmp_path).state.step) == 6
+
+
+def test_a_first_save_that_was_cut_off_was_no_save(tmp_path):
+    whole = play(directory=tmp_path / "whole").state
+    play(training=dataclasses.replace(QUICK, steps=2), directory=tmp_path / "cut")
+    (tmp_path / "cut" / "checkpoints" / "2" / "manifest.json").unlink()
+    with pytest.warns(UserWarning) as told:
+        begun = play(directory=tmp_path / "cut").state
+    assert len(told) == 1 and "it has no manifest (the run was stopped while saving)" in str(told[0].message)
+    assert state_sha256(flatten(begun)) == state_sha256(flatten(whole))
+    with warnings.catch_warnings(action="error"):
+        play(directory=tmp_path / "cut")
 
 
 def test_a_state_saved_on_eight_devices_is_the_same_on_any_number(tmp_path):

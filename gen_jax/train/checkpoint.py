@@ -4,7 +4,8 @@ A checkpoint is a directory ``<step>`` that holds the state as one flat dict of 
 (``params.vae.encoder...``). Orbax commits it by a rename, so a killed run leaves no half of one; but it does not
 notice a byte that changed on disk, so once the commit is done a manifest with the size and SHA-256 of every file is
 written beside the arrays. A step is *good* when its manifest verifies: restoring takes the newest good step, puts bad
-ones aside (``<step>.corrupt``) with a warning, and pruning never removes the last good ones.
+ones aside (``<step>.corrupt``) with a warning, and pruning never removes the last good ones. A step without a manifest
+was not finished, and counts as not saved.
 """
 
 import hashlib
@@ -22,6 +23,8 @@ from orbax.checkpoint import v1 as ocp
 
 from gen_jax.protocol import State
 from gen_jax.train.manifest import MANIFEST, verify, write_manifest
+
+ASIDE = ".corrupt"  # what a step that is not usable is called by
 
 
 class CheckpointError(RuntimeError):
@@ -104,21 +107,54 @@ class Checkpoints:
         """What was saved beside the state of a step."""
         return dict(ocp.metadata(self.directory / str(step)).custom_metadata or {})
 
-    def newest_good(self) -> int | None:
-        """The newest step whose manifest verifies; bad newer ones are put aside. None if nothing was saved."""
-        steps = self.steps()
-        for step in reversed(steps):
-            path = self.directory / str(step)
-            fault = verify(path)
+    def examined(self) -> tuple[int | None, dict[int, str]]:
+        """The newest good step, None if there is none, and what is wrong with the newer ones; nothing is written."""
+        faults: dict[int, str] = {}
+        for step in reversed(self.steps()):
+            fault = verify(self.directory / str(step))
             if fault is None:
-                return step
-            warnings.warn(f"checkpoint {path} is not usable: {fault}; put aside as {path}.corrupt", stacklevel=2)
-            if jax.process_index() == 0:
-                shutil.rmtree(f"{path}.corrupt", ignore_errors=True)
-                path.rename(f"{path}.corrupt")
-        if steps:
-            raise CheckpointError(f"no good checkpoint among steps {steps} in {self.directory}; start a new run")
-        return None
+                return step, faults
+            faults[step] = fault
+        return None, faults
+
+    def newest_good(self) -> int | None:
+        """The newest good step; bad newer ones are put aside. None if nothing was saved.
+
+        A save that was not finished is nothing, and a run whose first one was cut off begins again. Where one was
+        finished and is damaged, and none is good, a person has to say what should become of the run; until then
+        everything stays as it is.
+
+        Raises:
+          CheckpointError: if there are damaged checkpoints and no good ones.
+        """
+        good, faults = self.examined()
+        damaged = self._damaged(faults)
+        if good is None and damaged:
+            reasons = "; ".join(f"step {step}: {fault}" for step, fault in sorted(damaged.items()))
+            raise CheckpointError(
+                f"no good checkpoint in {self.directory} ({reasons}); bring one back from a copy, or delete the folder "
+                "to begin again"
+            )
+        for step, fault in faults.items():
+            path = self.directory / str(step)
+            warnings.warn(f"checkpoint {path} is not usable: {fault}; put aside as {path}{ASIDE}", stacklevel=2)
+            self._put_aside(path)
+        return good
+
+    def _damaged(self, faults: Mapping[int, str]) -> dict[int, str]:
+        """What is wrong with those that were finished, put aside or not."""
+        found = {step: fault for step, fault in faults.items() if _finished(self.directory / str(step))}
+        if self.directory.is_dir():
+            for path in self.directory.glob(f"*{ASIDE}"):
+                step = path.name.removesuffix(ASIDE)
+                if step.isdigit() and _finished(path):
+                    found.setdefault(int(step), f"it was put aside as {path.name}")
+        return found
+
+    def _put_aside(self, path: Path) -> None:
+        if jax.process_index() == 0:
+            shutil.rmtree(f"{path}{ASIDE}", ignore_errors=True)
+            path.rename(f"{path}{ASIDE}")
 
     def _failed(self, error: BaseException) -> OSError:
         return OSError(f"saving to {self.directory} failed: {error}")
@@ -132,6 +168,10 @@ class Checkpoints:
                     shutil.rmtree(self.directory / str(step), ignore_errors=True)
         except BaseException as error:  # handed to the training thread by `wait`
             self._error = error
+
+
+def _finished(path: Path) -> bool:
+    return (path / MANIFEST).exists()
 
 
 def flatten(state: Any) -> dict[str, jax.Array]:
