@@ -24,6 +24,7 @@ from gen_jax.protocol import Model, State, Tree, due
 from gen_jax.train import shard
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.ema import Average
+from gen_jax.train.owed import SHOWN, Owed
 from gen_jax.train.report import Reporter, Row, mean_rows
 from gen_jax.train.signals import InterruptedRun, stop_signals
 from gen_jax.train.state import Batches, abstract_state, check_begin, initial_state, not_finite
@@ -155,7 +156,7 @@ def fit(
     reporter = Reporter(
         training.steps, first, file, seconds=training.seconds, title=title, quiet=quiet or jax.process_index() != 0
     )
-    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, reporter)
+    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, Owed(directory), reporter)
     run.compile_seconds = float(earlier.get("compile_seconds", 0.0)) + time.monotonic() - began
     run.train_seconds, run.clock = spent, spent
     with reporter, stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
@@ -163,6 +164,8 @@ def fit(
             reporter.say(f"goes on from step {first}")
         for note in notes:
             reporter.say(note)
+        if first:
+            run.show(state, run.owed.at(first))
         state = run.train(state, stop)
     return Result(state, reporter.rows, run.train_seconds, run.compile_seconds)
 
@@ -179,6 +182,7 @@ class _Run:
     checkpoints: Checkpoints | None
     draw: Callable[[State], None] | None
     evaluate: Callable[[State], str] | None
+    owed: Owed
     reporter: Reporter
     compile_seconds: float = 0.0
     train_seconds: float = 0.0
@@ -288,16 +292,28 @@ class _Run:
             fault = not_finite(state)
             if fault:
                 raise DivergedError(done, *fault, "not finite")
+        shown = self._due_to_be_shown(before, done, last and not stopped)
         if self.checkpoints and saving:
+            self.owed.note(done, shown)
             self.checkpoints.save(state, self._facts(done))
-        every = self.training.sample_every
-        if self.draw and ((last and not stopped) or (every and _crossed(before, done, every))):
-            self._drain()
+        self.show(state, shown)
+
+    def _due_to_be_shown(self, before: int, done: int, ended: bool) -> list[str]:
+        samples, measurements = self.training.sample_every, self.training.evaluate_every
+        drawn = self.draw and (ended or (samples and _crossed(before, done, samples)))
+        measured = self.evaluate and measurements and (ended or _crossed(before, done, measurements))
+        return [name for name, is_due in zip(SHOWN, (drawn, measured)) if is_due]
+
+    def show(self, state: State, what: Sequence[str]) -> None:
+        """Draws and measures, as far as it is in ``what``."""
+        if not what:
+            return
+        self._drain()
+        if self.draw and "draw" in what:
             self.draw(state)
-        every = self.training.evaluate_every
-        if self.evaluate and every and ((last and not stopped) or _crossed(before, done, every)):
-            self._drain()
-            self.reporter.say(f"step {done}: {self.evaluate(state)}")
+        if self.evaluate and "evaluate" in what:
+            self.reporter.say(f"step {int(state.step)}: {self.evaluate(state)}")
+        self.owed.settled()
 
     def _facts(self, done: int) -> dict[str, Any]:
         examples = done * self.batches.batch_size
