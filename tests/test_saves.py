@@ -1,9 +1,12 @@
 """What lies beside the arrays of a run: what it owes, its logs, its settings; cut off, lost, damaged, or strange."""
 
 import dataclasses
+import json
+import os
 
 import pytest
 
+from gen_jax.train import files
 from gen_jax.train.owed import Owed
 from tests.test_train import QUICK, play
 
@@ -47,3 +50,75 @@ def test_a_damaged_note_of_what_is_owed_is_said_once(tmp_path, content):
     with pytest.warns(UserWarning, match="owed.json cannot be read"):
         assert Owed(tmp_path).at(6) == []
     assert Owed(tmp_path).at(6) == []
+
+
+# Logs
+
+LINES = [json.dumps({"step": step, "x": 0.5}) for step in range(1, 6)]
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_log_that_was_cut_at_any_byte_has_its_whole_rows_up_to_the_step(tmp_path, step):
+    log, whole = tmp_path / "metrics.jsonl", "".join(line + "\n" for line in LINES)
+    for length in range(len(whole) + 1):
+        log.write_text(whole[:length])
+        rows = files.cut_back(log, step)
+        expected = LINES[: min(step, whole[:length].count("\n"))]
+        assert [json.dumps(row) for row in rows] == expected
+        assert log.read_text() == "".join(line + "\n" for line in expected)
+    assert list(tmp_path.iterdir()) == [log] and files.cut_back(tmp_path / "none.jsonl", step) == []
+
+
+def test_a_log_that_needs_no_cutting_is_not_written(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("\n".join(LINES) + "\n")
+    before = log.stat()
+    assert len(files.cut_back(log, 5)) == 5 and log.stat() == before
+
+
+@pytest.mark.parametrize(
+    "bad", [b"{x}", b"{}", b"[]", b"3", b"\xff\xfe{", b'{"step": "x"}', b'{"step": NaN}', b"[" * 10**5]
+)
+def test_a_bad_line_is_said_and_costs_no_other(tmp_path, bad):
+    log = tmp_path / "metrics.jsonl"
+    damaged = b"\n".join([LINES[0].encode(), bad, *map(str.encode, LINES[1:]), b""])
+    log.write_bytes(damaged)
+    with pytest.warns(UserWarning, match="1 of its lines cannot be read"):
+        assert [row["step"] for row in files.read_log(log)] == [1, 2, 3, 4, 5]
+    with pytest.warns(UserWarning, match="1 of its lines cannot be read"):
+        assert [row["step"] for row in files.cut_back(log, 4)] == [1, 2, 3, 4]
+    assert (tmp_path / "metrics.jsonl.corrupt").read_bytes() == damaged
+    assert log.read_text().splitlines() == LINES[:4]
+
+
+def test_a_full_disk_leaves_a_log_as_it_was(tmp_path, monkeypatch):
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("\n".join(LINES) + "\n")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{log}'"):
+        files.cut_back(log, 2)
+    assert log.read_text().splitlines() == LINES and list(tmp_path.iterdir()) == [log]
+
+
+@pytest.mark.parametrize("killed", [3, 5])  # after a saved step, and between two
+def test_the_logs_of_a_killed_run_are_those_of_a_whole_one(tmp_path, killed):
+    training, cuts = dataclasses.replace(QUICK, log_every=1, evaluate_every=1), [killed]
+
+    def evaluate(state):
+        files.append(tmp_path / "evaluation.jsonl", {"step": int(state.step)})
+        if cuts == [int(state.step)]:
+            cuts.clear()
+            raise KilledError
+        return "measured"
+
+    with pytest.raises(KilledError):
+        play(training=training, directory=tmp_path, evaluate=evaluate)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 1')  # a row that was being written
+    play(training=training, directory=tmp_path, evaluate=evaluate)
+    for name in ("metrics.jsonl", "evaluation.jsonl"):
+        assert [row["step"] for row in files.read_log(tmp_path / name)] == [1, 2, 3, 4, 5, 6]

@@ -24,6 +24,7 @@ from gen_jax.protocol import Model, State, Tree, due
 from gen_jax.train import shard
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.ema import Average
+from gen_jax.train.files import cut_back
 from gen_jax.train.owed import SHOWN, Owed
 from gen_jax.train.report import Reporter, Row, mean_rows
 from gen_jax.train.signals import InterruptedRun, stop_signals
@@ -116,7 +117,7 @@ def fit(
       directory: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
       draw: called every ``sample_every`` steps and at the end, to show samples; not counted as training.
       evaluate: called every ``evaluate_every`` steps and at the end, to measure samples; what it returns is shown. Not
-        counted as training either.
+        counted as training either. What it keeps in the directory's ``evaluation.jsonl`` is cut back with the run.
       begin: parameters and buffers of players that do not begin as the model makes them; see
         :func:`gen_jax.train.state.overlaid`.
       mesh: the devices; all by default.
@@ -156,7 +157,11 @@ def fit(
     reporter = Reporter(
         training.steps, first, file, seconds=training.seconds, title=title, quiet=quiet or jax.process_index() != 0
     )
-    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, Owed(directory), reporter)
+    owed = Owed(directory)
+    late = owed.at(first) if first else []
+    if directory and jax.process_index() == 0:
+        cut_back(directory / "evaluation.jsonl", first - ("evaluate" in late))
+    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, owed, reporter)
     run.compile_seconds = float(earlier.get("compile_seconds", 0.0)) + time.monotonic() - began
     run.train_seconds, run.clock = spent, spent
     with reporter, stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
@@ -164,8 +169,7 @@ def fit(
             reporter.say(f"goes on from step {first}")
         for note in notes:
             reporter.say(note)
-        if first:
-            run.show(state, run.owed.at(first))
+        run.show(state, late)
         state = run.train(state, stop)
     return Result(state, reporter.rows, run.train_seconds, run.compile_seconds)
 
