@@ -7,6 +7,7 @@ import os
 import pytest
 
 from gen_jax.train import files
+from gen_jax.train.manifest import verify, write_manifest
 from gen_jax.train.owed import Owed
 from tests.test_train import QUICK, play
 
@@ -122,3 +123,43 @@ def test_the_logs_of_a_killed_run_are_those_of_a_whole_one(tmp_path, killed):
     play(training=training, directory=tmp_path, evaluate=evaluate)
     for name in ("metrics.jsonl", "evaluation.jsonl"):
         assert [row["step"] for row in files.read_log(tmp_path / name)] == [1, 2, 3, 4, 5, 6]
+
+
+# Manifests
+
+
+@pytest.fixture
+def step(tmp_path):
+    """The files of a step, and their manifest."""
+    (tmp_path / "3" / "d").mkdir(parents=True)
+    (tmp_path / "3" / "d" / "array").write_bytes(b"numbers")
+    (tmp_path / "3" / "_METADATA").write_bytes(b"{}")
+    write_manifest(tmp_path / "3")
+    assert verify(tmp_path / "3") is None
+    return tmp_path / "3"
+
+
+def test_a_changed_bit_of_a_manifest_is_found_in_every_byte(step):
+    manifest = step / "manifest.json"
+    content = manifest.read_bytes()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        for spoilt in (damaged, content[:place]):
+            manifest.write_bytes(spoilt)
+            assert verify(step) is not None, place
+
+
+def test_a_manifest_of_anything_else_is_a_damaged_one(step):
+    manifest = step / "manifest.json"
+    whole = json.loads(manifest.read_text())
+    odd = [None, 3, "x", [], {}, [[]], {"size": None, "sha256": None}, {"size": 7}, {"sha256": "0" * 64}]
+    for value in odd:
+        for spoilt in (value, {"files": value}, {"files": {**whole["files"], "_METADATA": value}}):
+            manifest.write_text(json.dumps(spoilt))
+            assert verify(step) is not None, spoilt
+    manifest.write_text("[" * 10**5)
+    assert "cannot be read" in verify(step)
+    manifest.unlink()
+    manifest.mkdir()
+    assert "cannot be read" in verify(step)

@@ -19,18 +19,24 @@ def write_manifest(path: Path) -> None:
 def verify(path: Path) -> str | None:
     """What is wrong with a committed step, in a few words; None if nothing is."""
     try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
+        files = json.loads((path / MANIFEST).read_bytes())["files"]
+        expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
     except FileNotFoundError:
         return "it has no manifest (the run was stopped while saving)"
-    except (ValueError, KeyError, TypeError):
+    except OSError as error:
+        return f"{MANIFEST} cannot be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} cannot be read"
     present = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()} - {MANIFEST}
-    for name in sorted(present ^ set(files)):
-        return f"{name} is {'missing' if name in files else 'not in its manifest'}"
-    for name, expected in files.items():
-        found = _fingerprint(path / name)
-        if found != expected:
-            return f"{name} has changed (SHA-256 {found['sha256'][:12]}, written as {expected['sha256'][:12]})"
+    for name in sorted(present ^ set(expected)):
+        return f"{name} is {'missing' if name in expected else 'not in its manifest'}"
+    for name, (size, sha256) in expected.items():
+        try:
+            found = _fingerprint(path / name)
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
+        if found != {"size": size, "sha256": sha256}:
+            return f"{name} has changed (SHA-256 {found['sha256'][:12]}, written as {sha256[:12]})"
     return None
 
 
