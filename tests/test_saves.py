@@ -1,15 +1,23 @@
 """What lies beside the arrays of a run: what it owes, its logs, its settings; cut off, lost, damaged, or strange."""
 
+import copy
 import dataclasses
+import functools
 import json
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
+import gen_jax
+from gen_jax import Adam, ConfigError, settings
+from gen_jax.run import model_of
+from gen_jax.settings import read_settings
 from gen_jax.train import files
 from gen_jax.train.manifest import verify, write_manifest
 from gen_jax.train.owed import Owed
-from tests.test_train import QUICK, play
+from tests.test_train import IMAGES, QUICK, TINY, fit, play
 
 
 class KilledError(BaseException):
@@ -163,3 +171,104 @@ def test_a_manifest_of_anything_else_is_a_damaged_one(step):
     manifest.unlink()
     manifest.mkdir()
     assert "cannot be read" in verify(step)
+
+
+# Settings
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("settings") / "run"
+    fit(directory)
+    return directory
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """The directory of a run, to be spoilt."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def _places(tree, path=()):
+    """Of everything within a tree of JSON."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from _places(value, (*path, key))
+
+
+def _spoilt(tree, path, value):
+    tree = copy.deepcopy(tree)
+    *way, last = path
+    parent = functools.reduce(lambda part, key: part[key], way, tree)
+    if value == "missing":
+        del parent[last]
+    else:
+        parent[last] = value
+    return tree
+
+
+def test_whatever_is_spoilt_in_a_configuration_is_one_error(trained, tmp_path):
+    whole = json.loads((trained / "config.json").read_text())
+    refused = 0
+    for path in _places(whole):
+        for value in ("missing", None, -1, 10**30, "x", [], {}, [[]]):
+            spoilt = _spoilt(whole, path, value)
+            (tmp_path / "config.json").write_text(json.dumps(spoilt))
+            try:
+                read = read_settings(tmp_path)
+                if any(read[part] != whole[part] for part in ("model", "fields", "training", "data")):
+                    model_of(read)
+            except ConfigError as error:
+                assert "\n" not in str(error), (path, value)
+                refused += 1
+    assert refused > 200
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"3", b"{", b"\xff\xfe", b"[" * 10**5, b'{"model": {}}'])
+def test_a_damaged_configuration_is_said_and_written_anew_by_the_same_settings(run, content):
+    whole = (run / "config.json").read_bytes()
+    (run / "config.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config\.json is damaged: .*repeat the command"):
+        gen_jax.load(run)
+    assert (run / "config.json").read_bytes() == content
+    with pytest.warns(UserWarning, match=r"config\.json is damaged"):
+        fit(run)
+    assert (run / "config.json").read_bytes() == whole
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_without_its_configuration_a_run_goes_on_by_its_own_settings_only(run, lost):
+    whole = (run / "config.json").read_bytes()
+    if lost:
+        (run / "config.json").unlink()
+    else:  # settings of another run
+        (run / "config.json").write_bytes(whole.replace(b'"seed": 0', b'"seed": 7'))
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    with pytest.raises(ConfigError, match=r"holds a run with training\.seed = 0, this one has 7"):
+        fit(run, dataclasses.replace(QUICK, seed=7))
+    if lost:
+        with pytest.raises(ConfigError, match=r"holds a run with optimizers\.vae\.learning_rate"):
+            fit(run, optimizers=Adam(learning_rate=0.5))
+        with pytest.raises(ConfigError, match=r"holds a run with model\.latent = 2, this one has 3"):
+            gen_jax.fit(dataclasses.replace(TINY, latent=3), IMAGES, training=QUICK, directory=run, quiet=True)
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+    (run / "config.json").unlink(missing_ok=True)
+    assert fit(run).step == 6 and (run / "config.json").read_bytes() == whole
+
+
+def test_checkpoints_that_do_not_say_their_settings_still_restore(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "held", lambda described: {})  # as an earlier version saved them
+    fit(tmp_path)
+    monkeypatch.undo()
+    (tmp_path / "config.json").unlink()
+    with pytest.warns(UserWarning, match="has lost its config.json"):
+        assert fit(tmp_path).step == 6
+    assert gen_jax.load(tmp_path).step == 6
+
+
+def test_a_damaged_list_of_stages_is_one_error(tmp_path):
+    for content in (b"{", b"[]", b'{"stages": 3}', b'{"stages": [3]}'):
+        (tmp_path / "stages.json").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"stages\.json is damaged"):
+            gen_jax.load(tmp_path)

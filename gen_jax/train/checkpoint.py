@@ -99,8 +99,14 @@ class Checkpoints:
           CheckpointError: if checkpoints exist but none is good, or the newest is of another model.
         """
         step = self.newest_good()
-        if step is None:
-            return None
+        return None if step is None else self.restored(step, abstract)
+
+    def restored(self, step: int, abstract: State) -> State:
+        """The state of a good step, with the shapes, types and shardings of ``abstract``.
+
+        Raises:
+          CheckpointError: if it is of another model.
+        """
         return unflatten(abstract, read(self.directory / str(step), flatten_abstract(abstract)))
 
     def metadata(self, step: int) -> dict[str, Any]:

@@ -99,6 +99,7 @@ def fit(
     draw: Callable[[State], None] | None = None,
     evaluate: Callable[[State], str] | None = None,
     begin: Mapping[str, tuple[Tree, Tree]] = {},
+    accept: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda saved: {},
     mesh: Mesh | None = None,
     title: str = "train",
     notes: Sequence[str] = (),
@@ -120,6 +121,8 @@ def fit(
         counted as training either. What it keeps in the directory's ``evaluation.jsonl`` is cut back with the run.
       begin: parameters and buffers of players that do not begin as the model makes them; see
         :func:`gen_jax.train.state.overlaid`.
+      accept: from what the checkpoint that the run goes on from says of itself (nothing, if there is none) to what the
+        next ones are to say beside that, as JSON; called before anything is written, and what it raises ends the run.
       mesh: the devices; all by default.
       title: what the progress calls this run.
       notes: lines to say at the beginning.
@@ -135,12 +138,16 @@ def fit(
     began = time.monotonic()
     template, shardings = abstract_state(model, batches, optimizers, prepare, mesh, fsdp=training.fsdp)
     checkpoints = Checkpoints(directory / "checkpoints") if directory else None
-    state = checkpoints.restore(template) if checkpoints else None
-    earlier = {} if state is None or checkpoints is None else checkpoints.metadata(int(state.step))
-    spent = float(earlier.get("seconds", 0.0))
-    if state is None:
+    saved = checkpoints.newest_good() if checkpoints else None
+    earlier = {} if saved is None or checkpoints is None else checkpoints.metadata(saved)
+    if saved is None:
         check_begin(template, begin)
+    facts = accept(earlier)
+    if saved is None or checkpoints is None:
         state = initial_state(model, batches, optimizers, prepare, mesh, shardings, seed=training.seed, begin=begin)
+    else:
+        state = checkpoints.restored(saved, template)
+    spent = float(earlier.get("seconds", 0.0))
     step = make_step(
         model.turns,
         optimizers,
@@ -161,7 +168,7 @@ def fit(
     late = owed.at(first) if first else []
     if directory and jax.process_index() == 0:
         cut_back(directory / "evaluation.jsonl", first - ("evaluate" in late))
-    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, owed, reporter)
+    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, owed, facts, reporter)
     run.compile_seconds = float(earlier.get("compile_seconds", 0.0)) + time.monotonic() - began
     run.train_seconds, run.clock = spent, spent
     with reporter, stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
@@ -187,6 +194,7 @@ class _Run:
     draw: Callable[[State], None] | None
     evaluate: Callable[[State], str] | None
     owed: Owed
+    facts: Mapping[str, Any]
     reporter: Reporter
     compile_seconds: float = 0.0
     train_seconds: float = 0.0
@@ -322,7 +330,7 @@ class _Run:
     def _facts(self, done: int) -> dict[str, Any]:
         examples = done * self.batches.batch_size
         seconds = {"seconds": self._spent(), "compile_seconds": self.compile_seconds}
-        return {"step": done, "examples": examples, **seconds}
+        return {"step": done, "examples": examples, **seconds, **self.facts}
 
     def _agreed(self, number: int, before: int, done: int) -> int:
         # Every process must stop at the same step and go by one clock; asking costs a round trip, so it is done when a
