@@ -15,6 +15,7 @@ from gen_jax import Adam, ConfigError, settings
 from gen_jax.run import model_of
 from gen_jax.settings import read_settings
 from gen_jax.train import files
+from gen_jax.train.checkpoint import CheckpointError, Checkpoints, flatten, state_sha256
 from gen_jax.train.manifest import verify, write_manifest
 from gen_jax.train.owed import Owed
 from tests.test_train import IMAGES, QUICK, TINY, fit, play
@@ -272,3 +273,90 @@ def test_a_damaged_list_of_stages_is_one_error(tmp_path):
         (tmp_path / "stages.json").write_bytes(content)
         with pytest.raises(ConfigError, match=r"stages\.json is damaged"):
             gen_jax.load(tmp_path)
+
+
+# What else lies among the checkpoints
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("played") / "run"
+    play(directory=directory)
+    return directory
+
+
+@pytest.fixture
+def checkpoints(played, tmp_path):
+    """The checkpoints of a run, steps 3 and 6, to be spoilt."""
+    return Path(shutil.copytree(played, tmp_path / "run")) / "checkpoints"
+
+
+LITTER = (".DS_Store", "._array", "Thumbs.db", "desktop.ini", ".nfs000000000000b5c10000000a")
+BESIDE = (*LITTER, "4 (copy)", "\u00b2", "\u0669", "06", "-7", "7.5", "99", "13.orbax-checkpoint-tmp")
+
+
+@pytest.mark.filterwarnings("error")
+def test_strange_files_neither_spoil_a_run_nor_are_taken_for_checkpoints(checkpoints):
+    intruders = [checkpoints / name for name in BESIDE]
+    intruders += [checkpoints / step / folder / name for step in "36" for folder in ("", "state") for name in LITTER]
+    for number, path in enumerate(intruders):
+        if path.parent == checkpoints and number % 2 and path.name != "99":
+            path.mkdir()
+        else:
+            path.write_bytes(b"not ours")
+    assert Checkpoints(checkpoints).steps() == [3, 6] and Checkpoints(checkpoints).newest_good() == 6
+    longer = dataclasses.replace(QUICK, steps=12)
+    resumed, whole = play(training=longer, directory=checkpoints.parent), play(training=longer)
+    assert state_sha256(flatten(resumed.state)) == state_sha256(flatten(whole.state))
+    assert Checkpoints(checkpoints).newest_good() == 12
+    assert all(path.exists() for path in intruders if path.parent == checkpoints)
+
+
+def test_what_a_browser_leaves_while_a_manifest_is_written_is_no_part_of_it(step):
+    (step / ".DS_Store").write_bytes(b"places")
+    write_manifest(step)
+    (step / ".DS_Store").write_bytes(b"other places")
+    assert verify(step) is None
+    (step / ".DS_Store").unlink()
+    assert verify(step) is None
+    (step / "more").write_bytes(b"")
+    assert verify(step) == "more is not in its manifest"
+
+
+def test_a_copy_under_another_name_is_put_aside(checkpoints):
+    shutil.copytree(checkpoints / "3", checkpoints / "99")
+    with pytest.warns(UserWarning, match="99 is not usable: it holds step 3"):
+        assert Checkpoints(checkpoints).newest_good() == 6
+    (checkpoints / "6").rename(checkpoints / "8")
+    with pytest.warns(UserWarning, match="8 is not usable: it holds step 6"):
+        assert Checkpoints(checkpoints).newest_good() == 3
+
+
+def test_exchanged_checkpoints_are_refused_and_can_be_changed_back(checkpoints):
+    def exchange():
+        for old, new in (("3", "x"), ("6", "3"), ("x", "6")):
+            (checkpoints / old).rename(checkpoints / new)
+
+    exchange()
+    with pytest.raises(CheckpointError, match=r"step 3: it holds step 6.*step 6: it holds step 3"):
+        Checkpoints(checkpoints).newest_good()
+    exchange()
+    assert Checkpoints(checkpoints).newest_good() == 6
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "copy"])
+def test_what_lies_where_a_step_is_to_be_saved_is_put_aside(checkpoints, kind):
+    longer, place = dataclasses.replace(QUICK, steps=12), checkpoints / "9"
+
+    def intrude(state):
+        if int(state.step) == 8:
+            {
+                "file": lambda: place.write_text("mine"),
+                "folder": lambda: (place.mkdir(), (place / "mine").write_text("mine")),
+                "copy": lambda: shutil.copytree(checkpoints / "6", place),
+            }[kind]()
+
+    with pytest.warns(UserWarning, match=f"checkpoint {place} is not usable"):
+        play(training=dataclasses.replace(longer, sample_every=1), directory=checkpoints.parent, draw=intrude)
+    assert Checkpoints(checkpoints).steps() == [9, 12] and (checkpoints / "9.corrupt").exists()
+    assert verify(place) is None

@@ -9,6 +9,7 @@ was not finished, and counts as not saved.
 """
 
 import hashlib
+import re
 import shutil
 import threading
 import warnings
@@ -24,6 +25,7 @@ from orbax.checkpoint import v1 as ocp
 from gen_jax.protocol import State
 from gen_jax.train.manifest import MANIFEST, verify, write_manifest
 
+_STEP = re.compile("0|[1-9][0-9]*")
 ASIDE = ".corrupt"  # what a step that is not usable is called by
 
 
@@ -52,13 +54,15 @@ class Checkpoints:
         self.wait()
 
     def steps(self) -> list[int]:
-        """Steps that were committed, whether good or not, oldest first."""
+        """Steps that were committed, whether good or not, oldest first; what has no such name is passed over."""
         if not self.directory.is_dir():
             return []
-        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
+        return sorted(
+            int(path.name) for path in self.directory.iterdir() if _STEP.fullmatch(path.name) and path.is_dir()
+        )
 
     def save(self, state: State, metadata: Mapping[str, Any]) -> None:
-        """Starts to save ``state`` under its step; the caller may donate it at once.
+        """Starts to save ``state`` under its step, with ``metadata``; the caller may donate it at once.
 
         Raises:
           OSError: what went wrong with the beginning of this save, or with the one before it.
@@ -66,10 +70,11 @@ class Checkpoints:
         self.wait()
         step = int(state.step)
         path = self.directory / str(step)
-        if (path / MANIFEST).exists():
-            return
-        if path.exists() and jax.process_index() == 0:
-            shutil.rmtree(path)  # committed, but killed before its manifest
+        if path.exists():
+            fault = self._fault(step)
+            if fault is None:
+                return
+            self._put_aside(path, fault)
         # Orbax would make its folders in the background, and where it cannot, a thread that waits for them keeps the
         # process from ending.
         context = ocp.Context()
@@ -77,7 +82,7 @@ class Checkpoints:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with context:
-                response = ocp.save_async(path, flatten(state), custom_metadata=dict(metadata))
+                response = ocp.save_async(path, flatten(state), custom_metadata={**metadata, "step": step})
         except Exception as error:
             raise self._failed(error) from error
         self._pending = threading.Thread(target=self._finish, args=(response, path), daemon=False)
@@ -117,7 +122,7 @@ class Checkpoints:
         """The newest good step, None if there is none, and what is wrong with the newer ones; nothing is written."""
         faults: dict[int, str] = {}
         for step in reversed(self.steps()):
-            fault = verify(self.directory / str(step))
+            fault = self._fault(step)
             if fault is None:
                 return step, faults
             faults[step] = fault
@@ -142,10 +147,15 @@ class Checkpoints:
                 "to begin again"
             )
         for step, fault in faults.items():
-            path = self.directory / str(step)
-            warnings.warn(f"checkpoint {path} is not usable: {fault}; put aside as {path}{ASIDE}", stacklevel=2)
-            self._put_aside(path)
+            self._put_aside(self.directory / str(step), fault)
         return good
+
+    def _fault(self, step: int) -> str | None:
+        fault = verify(self.directory / str(step))
+        if fault is not None:
+            return fault
+        held = self.metadata(step).get("step", step)
+        return None if held == step else f"it holds step {held}; it was renamed or copied"
 
     def _damaged(self, faults: Mapping[int, str]) -> dict[int, str]:
         """What is wrong with those that were finished, put aside or not."""
@@ -153,14 +163,16 @@ class Checkpoints:
         if self.directory.is_dir():
             for path in self.directory.glob(f"*{ASIDE}"):
                 step = path.name.removesuffix(ASIDE)
-                if step.isdigit() and _finished(path):
+                if _STEP.fullmatch(step) and _finished(path):
                     found.setdefault(int(step), f"it was put aside as {path.name}")
         return found
 
-    def _put_aside(self, path: Path) -> None:
+    def _put_aside(self, path: Path, fault: str) -> None:
+        aside = path.with_name(f"{path.name}{ASIDE}")
+        warnings.warn(f"checkpoint {path} is not usable: {fault}; put aside as {aside}", stacklevel=3)
         if jax.process_index() == 0:
-            shutil.rmtree(f"{path}{ASIDE}", ignore_errors=True)
-            path.rename(f"{path}{ASIDE}")
+            _remove(aside)
+            path.rename(aside)
 
     def _failed(self, error: BaseException) -> OSError:
         return OSError(f"saving to {self.directory} failed: {error}")
@@ -170,14 +182,26 @@ class Checkpoints:
             response.result()
             if jax.process_index() == 0:
                 write_manifest(path)
-                for step in self.steps()[: -self.keep]:
-                    shutil.rmtree(self.directory / str(step), ignore_errors=True)
+                self._prune(int(path.name))
         except BaseException as error:  # handed to the training thread by `wait`
             self._error = error
+
+    def _prune(self, newest: int) -> None:
+        """Removes all but the newest steps up to the one that was saved; what is beyond it is not of this run."""
+        paths = [self.directory / str(step) for step in self.steps() if step <= newest]
+        for path in list(filter(_finished, paths))[: -self.keep]:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _finished(path: Path) -> bool:
     return (path / MANIFEST).exists()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flatten(state: Any) -> dict[str, jax.Array]:
