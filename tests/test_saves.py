@@ -344,6 +344,20 @@ def test_exchanged_checkpoints_are_refused_and_can_be_changed_back(checkpoints):
     assert Checkpoints(checkpoints).newest_good() == 6
 
 
+def test_a_save_that_was_not_finished_is_kept_until_a_later_one_is_good_and_a_damaged_one_for_longer(checkpoints):
+    def attempt(steps):
+        play(training=dataclasses.replace(QUICK, steps=steps), directory=checkpoints.parent)
+        return {path.name for path in checkpoints.iterdir()}
+
+    shutil.copytree(checkpoints / "6", checkpoints / "99")
+    (checkpoints / "6" / "manifest.json").unlink()
+    with pytest.warns(UserWarning, match="not usable"):
+        assert attempt(5) == {"3", "5", "99.corrupt"}
+    (checkpoints / "7").mkdir()  # and nothing of ours is in it
+    with pytest.warns(UserWarning, match="7 is not usable"):
+        assert attempt(9) == {"6", "9", "7.corrupt", "99.corrupt"}
+
+
 @pytest.mark.parametrize("kind", ["file", "folder", "copy"])
 def test_what_lies_where_a_step_is_to_be_saved_is_put_aside(checkpoints, kind):
     longer, place = dataclasses.replace(QUICK, steps=12), checkpoints / "9"

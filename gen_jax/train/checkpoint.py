@@ -5,7 +5,7 @@ A checkpoint is a directory ``<step>`` that holds the state as one flat dict of 
 notice a byte that changed on disk, so once the commit is done a manifest with the size and SHA-256 of every file is
 written beside the arrays. A step is *good* when its manifest verifies: restoring takes the newest good step, puts bad
 ones aside (``<step>.corrupt``) with a warning, and pruning never removes the last good ones. A step without a manifest
-was not finished, and counts as not saved.
+was not finished, and counts as not saved: it is kept aside until a later one is good.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from gen_jax.protocol import State
 from gen_jax.train.manifest import MANIFEST, verify, write_manifest
 
 _STEP = re.compile("0|[1-9][0-9]*")
+_COMMITTED = "_CHECKPOINT_METADATA"  # is in all that Orbax has committed, and in nothing else
 ASIDE = ".corrupt"  # what a step that is not usable is called by
 
 
@@ -187,10 +188,16 @@ class Checkpoints:
             self._error = error
 
     def _prune(self, newest: int) -> None:
-        """Removes all but the newest steps up to the one that was saved; what is beyond it is not of this run."""
+        """Removes all but the newest steps up to the one that was saved; what is beyond it is not of this run.
+
+        Saves that were not finished, and were put aside, go too: there is a better one now. Damaged ones stay.
+        """
         paths = [self.directory / str(step) for step in self.steps() if step <= newest]
         for path in list(filter(_finished, paths))[: -self.keep]:
             shutil.rmtree(path, ignore_errors=True)
+        for path in self.directory.glob(f"*{ASIDE}"):
+            if (path / _COMMITTED).is_file() and not _finished(path):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _finished(path: Path) -> bool:
