@@ -6,7 +6,6 @@ changes one field.
 """
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from gen_jax.models import Configuration
 from gen_jax.run import Run, newest_checkpoint
 from gen_jax.settings import ConfigError, configuration_from, read_settings, stage_names
 from gen_jax.train.checkpoint import Checkpoints
+from gen_jax.train.files import read_log
 from gen_jax.train.optimizers import Adam, RMSProp
 
 Flat = tyro.conf.arg(name="")  # a nested dataclass whose flags carry no prefix
@@ -187,7 +187,7 @@ def spent(directory: Path) -> Spent:
 def curve(directory: Path) -> list[dict[str, float]]:
     """The rows of ``metrics.jsonl``, of all stages in their order."""
     files = [directory / name / "metrics.jsonl" for name in stage_names(directory) or [""]]
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [row for file in files for row in read_log(file)]
 
 
 def small_preset(experiment: ModuleType, side: int) -> Any:

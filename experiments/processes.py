@@ -27,7 +27,7 @@ from gen_jax.pictures import image_grid
 from gen_jax.protocol import Model
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError
-from gen_jax.train.checkpoint import write_atomically
+from gen_jax.train.files import write_atomically
 
 matplotlib.use("agg")
 

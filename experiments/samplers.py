@@ -29,7 +29,7 @@ from gen_jax.models import Diffusion, Model
 from gen_jax.models.diffusion import Sampler
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError
-from gen_jax.train.checkpoint import write_atomically
+from gen_jax.train.files import write_atomically
 
 METRICS = ("frechet_distance", "coverage")
 

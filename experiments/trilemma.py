@@ -29,7 +29,7 @@ from gen_jax import data, evaluate, ruler
 from gen_jax.evaluate.card import to_dict
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError
-from gen_jax.train.checkpoint import write_atomically
+from gen_jax.train.files import write_atomically
 
 
 class Contestant(NamedTuple):

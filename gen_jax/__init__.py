@@ -18,8 +18,9 @@ from gen_jax.run import Run, load
 from gen_jax.settings import ConfigError
 from gen_jax.stages import Stage, fit_stages
 from gen_jax.train.checkpoint import CheckpointError
-from gen_jax.train.loop import DivergedError, InterruptedRun, Training
+from gen_jax.train.loop import DivergedError, Training
 from gen_jax.train.optimizers import Adam, RMSProp
+from gen_jax.train.signals import InterruptedRun
 
 __all__ = [
     "Adam",

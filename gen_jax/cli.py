@@ -63,7 +63,8 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
     """
     from gen_jax.settings import ConfigError
     from gen_jax.train.checkpoint import CheckpointError
-    from gen_jax.train.loop import DivergedError, InterruptedRun
+    from gen_jax.train.loop import DivergedError
+    from gen_jax.train.signals import InterruptedRun
 
     statuses: tuple[tuple[type[BaseException], int], ...] = (
         (data_error, DATA),

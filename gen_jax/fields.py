@@ -148,5 +148,12 @@ def to_json(fields: Fields) -> dict[str, Any]:
 
 
 def from_json(described: Mapping[str, Any]) -> Fields:
-    """Fields from their JSON."""
+    """Fields from their JSON.
+
+    Raises:
+      ValueError: of kinds that there are not.
+    """
+    for name, d in described.items():
+        if d["kind"] not in KINDS:
+            raise ValueError(f"{name}: expected a kind of {', '.join(KINDS)}, got {d['kind']!r}")
     return {name: Field(tuple(d["shape"]), KINDS[d["kind"]], d["size"]) for name, d in described.items()}

@@ -2,7 +2,7 @@
 
 A run's directory holds ``config.json`` (model, data, training, optimizers, what it began with, versions, devices),
 ``metrics.jsonl``, ``samples/`` and ``checkpoints/``. The same call on the same directory goes on where it stopped;
-another configuration on it is refused.
+another configuration on it is refused, by ``config.json`` and by what every checkpoint says of its settings.
 """
 
 import dataclasses
@@ -22,10 +22,11 @@ from gen_jax.begin import Beginning, begun
 from gen_jax.fields import Fields
 from gen_jax.protocol import Configuration, Model, State, players, turns_taken
 from gen_jax.run import Run
-from gen_jax.settings import ConfigError, claimed, describe, read_settings
+from gen_jax.settings import ConfigError, claimed, describe, known_settings, record
 from gen_jax.train import loop, shard
-from gen_jax.train.loop import BeginError, Training
+from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import RECIPES, Adam, Optimizer, Recipe, learning_rate
+from gen_jax.train.state import BeginError
 
 Examples: TypeAlias = np.ndarray | str | Path | data.Source | Mapping[str, Any]
 """Images, the name or path of a data set, a source, or arrays by field."""
@@ -84,9 +85,9 @@ def fit(
     beginning = begun(begin or {})
     facts = {name: player.described for name, player in beginning.items()}
     settings = describe(configuration, sources, image_size, training, recipes, flip, crop, facts)
-    notes = _notes(model, recipes, training, directory)
+    before = known_settings(directory)
     snapshot = functools.partial(_snapshot, model, configuration, settings, sources, {})
-    with claimed(directory, settings) as path, _begin_errors():
+    with claimed(directory, settings, before) as path, _begin_errors():
         result = loop.fit(
             model,
             batches,
@@ -97,9 +98,10 @@ def fit(
             draw=None if path is None else lambda state: _draw(snapshot(state), sources, path),
             evaluate=None if evaluate is None else lambda state: evaluate(snapshot(state)),
             begin={name: (player.params, player.buffers) for name, player in beginning.items()},
+            accept=functools.partial(record, path, settings, before),
             mesh=mesh,
             title=title,
-            notes=notes,
+            notes=_notes(model, recipes, training, before),
             quiet=quiet,
         )
     return dataclasses.replace(snapshot(result.state), directory=path, result=result)
@@ -238,12 +240,12 @@ def _transformation(optimizer: Optimizer, model: Model, player: str, training: T
 
 
 def _notes(
-    model: Model, optimizers: Mapping[str, Optimizer], training: Training, directory: str | Path | None
+    model: Model, optimizers: Mapping[str, Optimizer], training: Training, known: Mapping[str, Any] | None
 ) -> list[str]:
     """What becomes of learning rates that decay, where a run goes on for longer than it was begun for."""
-    if directory is None or not (Path(directory) / "config.json").is_file():
+    if known is None:
         return []
-    before = read_settings(Path(directory))["training"]
+    before = known["training"]
     if training.seconds or before["seconds"]:
         changed = before["seconds"] != training.seconds
         return [_by_clock(name, before["seconds"], training.seconds) for name in _decaying(optimizers) if changed]

@@ -15,7 +15,7 @@ from gen_jax import fields as kinds
 from gen_jax.fields import SYMBOL, Field, Fields
 from gen_jax.programs import Program
 from gen_jax.protocol import Batch, Buffers, Configuration, Model, Params
-from gen_jax.settings import configuration_from, last_stage, read_settings
+from gen_jax.settings import ConfigError, configuration_from, last_stage, read_settings
 from gen_jax.train import checkpoint, shard
 from gen_jax.train.loop import Result
 
@@ -244,14 +244,8 @@ def load(directory: str | Path, *, raw: bool = False) -> Run:
     """
     directory = last_stage(Path(directory))
     settings = read_settings(directory)
-    configuration = configuration_from(settings["model"])
-    fields = kinds.from_json(settings["fields"])
-    model = configuration.build(fields)
+    configuration, model, tree = model_of(settings)
     path = newest_checkpoint(directory)
-    size = settings["training"]["batch_size"] or settings["data"]["size"]
-    batch = {name: jax.ShapeDtypeStruct((size, *f.shape), f.kind.seen) for name, f in fields.items()}
-    params, buffers = jax.eval_shape(model.init, jax.eval_shape(jax.random.key, 0), batch)
-    tree = {"params": params, "buffers": buffers}
     where = shard.replicated(shard.data_mesh())
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree if raw else {"ema": tree}
@@ -262,6 +256,27 @@ def load(directory: str | Path, *, raw: bool = False) -> Run:
     return Run(model, configuration, restored["params"], restored["buffers"], int(path.name), settings, directory)
 
 
+def model_of(settings: Mapping[str, Any]) -> tuple[Configuration, Model, dict[str, Any]]:
+    """What ``config.json`` says: the configuration, its model, and the shapes of its parameters and buffers.
+
+    Raises:
+      ConfigError: if it contradicts itself.
+    """
+    configuration = configuration_from(settings["model"])
+    try:
+        fields = kinds.from_json(settings["fields"])
+        model = configuration.build(fields)
+        size = settings["training"]["batch_size"] or settings["data"]["size"]
+        batch = {name: jax.ShapeDtypeStruct((size, *f.shape), f.kind.seen) for name, f in fields.items()}
+        params, buffers = jax.eval_shape(model.init, jax.eval_shape(jax.random.key, 0), batch)
+    except Exception as error:  # settings that contradict each other fail wherever a network is built
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(
+            f"the settings in config.json make no model ({reason:.300}); bring it back from a copy"
+        ) from error
+    return configuration, model, {"params": params, "buffers": buffers}
+
+
 def newest_checkpoint(directory: Path) -> Path:
     """The newest good checkpoint of a run; it writes nothing.
 
@@ -269,13 +284,9 @@ def newest_checkpoint(directory: Path) -> Path:
       CheckpointError: if there is none.
     """
     saved = checkpoint.Checkpoints(directory / "checkpoints")
-    faults = {}
-    for step in reversed(saved.steps()):
-        path = saved.directory / str(step)
-        fault = checkpoint.verify(path)
-        if fault is None:
-            return path
-        faults[step] = fault
+    good, faults = saved.examined()
+    if good is not None:
+        return saved.directory / str(good)
     reason = "; ".join(f"step {step}: {fault}" for step, fault in faults.items()) or "nothing was saved yet"
     raise checkpoint.CheckpointError(f"{directory} has no good checkpoint ({reason})")
 

@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -15,7 +16,7 @@ import jax
 from gen_jax import data, fields
 from gen_jax.checks import nearest
 from gen_jax.models import CONFIGURATIONS, Configuration
-from gen_jax.train import checkpoint
+from gen_jax.train.files import write_atomically
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import RECIPES, Optimizer
 
@@ -33,6 +34,26 @@ _FREE = (
     "data.parts",
 )  # may change on resume: what does not change the run, and what the fingerprint says already
 STAGES = "stages.json"  # names the runs of a sequence
+_EACH = ""  # any name
+_DESCRIBED = {
+    "model": {"configuration": str},
+    "fields": {_EACH: {"shape": [int], "kind": str, "size": int}},
+    "data": {
+        "name": str,
+        "split": str,
+        "size": int,
+        "fingerprint": str,
+        "resized": int | None,
+        "counts": {_EACH: [int | float]},
+        "names": {_EACH: [str]},
+        "parts": [{"name": str, "split": str, "fields": [str]}],
+    },
+    "training": {"steps": int, "seconds": int | float, "batch_size": int, "seed": int},
+    "optimizers": {_EACH: dict | str},
+    "versions": {_EACH: str},
+    "devices": [str],
+}  # what is read of config.json, whatever else it has
+_ANEW = "bring it back from a copy, or repeat the command that trained it, which writes it anew"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -81,9 +102,13 @@ def describe(
 
 
 def stage_names(directory: Path) -> list[str]:
-    """The stages of the sequence of runs in a directory, in their order; none of a single run."""
+    """The stages of the sequence of runs in a directory, in their order; none of a single run.
+
+    Raises:
+      ConfigError: if the file that names them is damaged.
+    """
     file = directory / STAGES
-    return [] if not file.is_file() else json.loads(file.read_text())["stages"]
+    return _read(file, {"stages": [str]})["stages"] if file.is_file() else []
 
 
 def last_stage(directory: Path) -> Path:
@@ -96,15 +121,57 @@ def read_settings(directory: Path) -> dict[str, Any]:
     """``config.json`` of a run.
 
     Raises:
-      ConfigError: if the directory holds none.
+      ConfigError: if the directory holds none, or a damaged one.
     """
     file = directory / "config.json"
     if not file.is_file():
         raise ConfigError(f"{directory} holds no run: {file} is missing; give the --workdir of a training run")
+    return _read(file, _DESCRIBED)
+
+
+def known_settings(directory: str | Path | None) -> dict[str, Any] | None:
+    """``config.json`` of a run that is to go on; None where there is none, or a damaged one, which is said."""
+    if directory is None or not (Path(directory) / "config.json").is_file():
+        return None
     try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
+        return read_settings(Path(directory))
+    except ConfigError as error:
+        warnings.warn(f"{error}; what the newest checkpoint says of its settings is taken", stacklevel=2)
+        return None
+
+
+def _read(file: Path, like: Any) -> Any:
+    try:
+        value = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{file} is damaged: {error or type(error).__name__}; {_ANEW}") from error
+    fault = _fault(value, like, "")
+    if fault:
+        raise ConfigError(f"{file} is damaged: {fault}; {_ANEW}")
+    return value
+
+
+def _fault(value: Any, like: Any, name: str) -> str | None:
+    """How a value of JSON is not like ``like``: types, in a list of any length, or by name (``_EACH``: all names)."""
+    if isinstance(like, dict):
+        if not isinstance(value, dict):
+            return f"{name or 'it'} should have settings by name, and is {value!r:.60}"
+        for key in value if _EACH in like else like:
+            if key not in value:
+                return f"{name}{'.' if name else ''}{key} is missing"
+            fault = _fault(value[key], like.get(_EACH, like.get(key)), f"{name}{'.' if name else ''}{key}")
+            if fault:
+                return fault
+        return None
+    if isinstance(like, list):
+        if not isinstance(value, list):
+            return f"{name} should be a list, and is {value!r:.60}"
+        return next((fault for part in value if (fault := _fault(part, like[0], name))), None)
+    sound = isinstance(value, like) and not isinstance(value, bool)
+    if not sound or (isinstance(value, int | float) and not 0 <= value < 2**63):
+        kinds = "a number, 0 or more" if isinstance(1, like) else "text"
+        return f"{name} should be {kinds}, and is {value!r:.60}"
+    return None
 
 
 def configuration_from(described: Mapping[str, Any]) -> Configuration:
@@ -118,7 +185,7 @@ def configuration_from(described: Mapping[str, Any]) -> Configuration:
         name: configuration_from(value) if isinstance(value, Mapping) and "configuration" in value else value
         for name, value in described.items()
     }
-    name = values.pop("configuration", None)
+    name = str(values.pop("configuration", None))
     if name not in known:
         raise ConfigError(f"unknown model configuration {name!r}{nearest(name, known)}; there are {', '.join(known)}")
     try:
@@ -140,14 +207,20 @@ def describe_configuration(value: Any) -> Any:
 
 
 @contextmanager
-def claimed(directory: str | Path | None, settings: dict[str, Any]) -> Iterator[Path | None]:
-    """The directory, held by this process alone and belonging to this configuration."""
+def claimed(
+    directory: str | Path | None, settings: dict[str, Any], before: dict[str, Any] | None
+) -> Iterator[Path | None]:
+    """The directory, held by this process alone; ``before`` is its ``config.json``, where there is a sound one.
+
+    Raises:
+      ConfigError: if it belongs to another configuration, or is held by another process.
+    """
     if directory is None:
         yield None
         return
     path = Path(directory)
-    if (path / "config.json").exists():
-        _check_same(path, read_settings(path), settings)
+    if before is not None:
+        _check_same(path, held(before), held(settings))
     path.mkdir(parents=True, exist_ok=True)
     if jax.process_index():
         yield path
@@ -162,20 +235,54 @@ def claimed(directory: str | Path | None, settings: dict[str, Any]) -> Iterator[
         lock.truncate(0)
         lock.write(f"{os.getpid()} on {os.uname().nodename}")
         lock.flush()
-        checkpoint.write_atomically(path / "config.json", json.dumps(settings, indent=1) + "\n")
         yield path
 
 
-def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def held(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What must stay as it is in a directory, flat, by name; it is saved with every checkpoint."""
+    flat: dict[str, Any] = {}
     for section in ("model", "fields", "data", "training", "optimizers", "begin"):
-        old, new = _flat(before.get(section), section), _flat(now[section], section)
-        for name in sorted(old.keys() | new.keys()):
-            free = name.startswith(_FREE) or (section == "begin" and name.endswith(".run"))
-            if not free and old.get(name) != new.get(name):
-                raise ConfigError(
-                    f"{path} holds a run with {name} = {old.get(name)}, this one has {new.get(name)};"
-                    " choose another --workdir, or give the same settings"
-                )
+        flat |= _flat(settings.get(section), section)
+    free = {name for name in flat if name.startswith(_FREE) or (name.startswith("begin.") and name.endswith(".run"))}
+    return {name: flat[name] for name in sorted(flat.keys() - free)}
+
+
+def record(
+    path: Path | None, settings: dict[str, Any], before: dict[str, Any] | None, saved: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Writes ``config.json``, where the newest checkpoint does not contradict it; what the next ones are to say of it.
+
+    Args:
+      path: of the run; None writes nothing.
+      settings: to be written.
+      before: those that were there.
+      saved: what the checkpoint that the run goes on from says of itself; empty without one.
+
+    Raises:
+      ConfigError: if the checkpoint is of other settings.
+    """
+    if path is None:
+        return {}
+    if saved.get("settings"):
+        _check_same(path, saved["settings"], held(settings))
+    elif saved and before is None:
+        warnings.warn(
+            f"{path} has lost its config.json, and its checkpoints are of a version that does not save their settings: "
+            "it goes on with those that were given",
+            stacklevel=2,
+        )
+    if jax.process_index() == 0:
+        write_atomically(path / "config.json", json.dumps(settings, indent=1) + "\n")
+    return {"settings": held(settings)}
+
+
+def _check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            raise ConfigError(
+                f"{path} holds a run with {name} = {before.get(name)}, this one has {now.get(name)};"
+                " choose another --workdir, or give the same settings"
+            )
 
 
 def _flat(value: Any, name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gen_jax.fitting import Examples, fit
 from gen_jax.protocol import Configuration
 from gen_jax.run import Run
 from gen_jax.settings import STAGES, ConfigError
-from gen_jax.train import checkpoint
+from gen_jax.train.files import write_atomically
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import Optimizer
 
@@ -66,7 +66,7 @@ def fit_stages(
     if directory is not None and jax.process_index() == 0:
         Path(directory).mkdir(parents=True, exist_ok=True)
         names = json.dumps({"stages": [stage.name for stage in stages]}, indent=1)
-        checkpoint.write_atomically(Path(directory) / STAGES, names + "\n")
+        write_atomically(Path(directory) / STAGES, names + "\n")
     whole, run = sum(stage.share for stage in stages), None
     for stage in stages:
         training = stage.training

@@ -145,6 +145,13 @@ def test_a_conditional_model_needs_labels(folder, tmp_path, capsys, monkeypatch)
     assert status == 3 and len(lines) == 1 and "no labels" in lines[0]
 
 
+def test_a_diverged_run_names_step_and_player_and_saves_nothing(tmp_path, capsys, monkeypatch):
+    arguments = [*TINY, "--learning-rate", "1e39", "--checkpoint-every", "1", "--workdir", str(tmp_path / "run")]
+    status, lines = run(arguments, capsys, monkeypatch)
+    assert status == 5 and lines[-1].startswith("error: step 1: params.") and "of player 'vae' is not" in lines[-1]
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
 def test_train_sample_evaluate_and_ask(tmp_path, capsys, monkeypatch):
     workdir, out = str(tmp_path / "run"), tmp_path / "x.npy"
     status, lines = run([*TINY, "--steps", "3", "--workdir", workdir], capsys, monkeypatch)

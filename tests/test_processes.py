@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gen_jax.train.manifest import verify
+
 ROOT = Path(__file__).parent.parent
 COMMON = ["--steps", "24", "--batch-size", "8", "--log-every", "1", "--checkpoint-every", "3"]
 MODELS = {
@@ -39,8 +41,9 @@ def environment():
     return {**kept, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache}
 
 
-def start(model, workdir, *extra):
-    command = [sys.executable, "-m", f"experiments.{model}", *COMMON, *MODELS[model], "--workdir", str(workdir), *extra]
+def start(model, workdir, *extra, program=()):
+    program = program or ("-m", f"experiments.{model}")
+    command = [sys.executable, *program, *COMMON, *MODELS[model], "--workdir", str(workdir), *extra]
     return subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
 
 
@@ -90,6 +93,33 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     assert "the same command goes on" in errors.splitlines()[-1] and "Traceback" not in errors
     done = len(metrics.read_text().splitlines())
     assert sha256(tmp_path / "run")[0] == done  # no step was lost
+
+
+NO_MORE_FOLDERS = """
+import os, runpy, sys
+made = os.mkdir
+def mkdir(path, *rest, **named):
+    if "6.orbax-checkpoint-tmp" in os.fspath(path):
+        raise OSError(28, "No space left on device", path)
+    return made(path, *rest, **named)
+os.mkdir = mkdir
+runpy.run_module("experiments.vae", run_name="__main__")
+"""
+
+
+def test_a_failed_save_ends_the_process_and_the_checkpoint_before_it_is_good(tmp_path):
+    process = start("vae", tmp_path, program=("-c", NO_MORE_FOLDERS))
+    for line in process.stderr:
+        if line.startswith("error: "):
+            break
+    assert line.startswith(f"error: saving to {tmp_path / 'checkpoints'} failed: [Errno 28] No space left on device")
+    began = time.monotonic()
+    try:
+        assert process.wait(timeout=30) == 74 and time.monotonic() - began < 10
+    finally:
+        process.kill()
+        process.communicate()
+    assert verify(tmp_path / "checkpoints" / "3") is None
 
 
 def test_two_processes_train_and_save_together(tmp_path):

@@ -17,6 +17,7 @@ from gen_jax.train import shard
 from gen_jax.train.checkpoint import Checkpoints, flatten, state_sha256
 from gen_jax.train.ema import Average
 from gen_jax.train.optimizers import Adam, learning_rate
+from gen_jax.train.state import not_finite
 from gen_jax.train.step import Step, init_state, make_step
 from tests.zoo import DEEP, ZOO
 
@@ -198,6 +199,7 @@ def test_a_restored_state_continues_bit_for_bit(name, tmp_path):
     g = game(name)
     everything = tuple(range(len(g.model.turns)))
     state, _ = g.step.one(g.state(), g.batch, due=everything)
+    assert not_finite(state) is None  # or it would never be saved
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(state, {})
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)

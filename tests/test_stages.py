@@ -25,8 +25,8 @@ from gen_jax.models import (
 from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Aux, Turn, due, turns_taken
 from gen_jax.train.checkpoint import Checkpoints, flatten, state_sha256
-from gen_jax.train.loop import InterruptedRun
 from gen_jax.train.optimizers import learning_rate
+from gen_jax.train.signals import InterruptedRun
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1)).astype(np.uint8)
 QUICK = Training(steps=4, batch_size=8, log_every=1, checkpoint_every=2)

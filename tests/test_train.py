@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+import warnings
 
 import chex
 import jax
@@ -20,10 +21,13 @@ from gen_jax.models import VAEConfig
 from gen_jax.protocol import Aux, Turn, due
 from gen_jax.settings import ConfigError
 from gen_jax.train import loop, shard
-from gen_jax.train.checkpoint import CheckpointError, Checkpoints, flatten, state_sha256, verify
+from gen_jax.train.checkpoint import CheckpointError, Checkpoints, flatten, state_sha256
 from gen_jax.train.ema import Average, update
-from gen_jax.train.loop import DivergedError, InterruptedRun, Training
+from gen_jax.train.loop import DivergedError, Training
+from gen_jax.train.manifest import verify
 from gen_jax.train.optimizers import Adam
+from gen_jax.train.signals import InterruptedRun
+from gen_jax.train.state import not_finite
 from gen_jax.train.step import init_state, make_step
 
 TINY = VAEConfig(latent=2, widths=(4,), dense=(8,))
@@ -84,8 +88,8 @@ SGD = {name: optax.sgd(0.1) for name in ("point", "other", "late")}
 MESH = shard.data_mesh(jax.devices()[:1])
 
 
-def play(model=Point(), training=QUICK, directory=None):
-    return loop.fit(model, Constant(), training, SGD, directory=directory, mesh=MESH, quiet=True)
+def play(model=Point(), training=QUICK, directory=None, optimizers=SGD, **options):
+    return loop.fit(model, Constant(), training, optimizers, directory=directory, mesh=MESH, quiet=True, **options)
 
 
 def test_turns_are_due_when_their_window_and_interval_say():
@@ -209,6 +213,70 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path, ca
     chex.assert_tree_all_finite(checkpoints.restore(abstract).params)
 
 
+def _to_infinity(at):
+    """Plain descent, with an infinite step at one of its turns."""
+    return {**SGD, "point": optax.sgd(lambda count: jnp.where(count == at, jnp.inf, 0.1))}
+
+
+def _with_infinite_memory(at):
+    """Plain descent beside a memory that nothing is made of, infinite after one of the turns."""
+
+    def remember(updates, state, params=None):
+        return updates, {"count": state["count"] + 1, "memory": jnp.where(state["count"] == at, jnp.inf, 0.0)}
+
+    start = {"count": jnp.zeros(()), "memory": jnp.zeros(())}
+    memory = optax.GradientTransformation(lambda params: start, remember)
+    return {**SGD, "point": optax.chain(optax.sgd(0.1), memory)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoilt(Point):
+    at: int = 4
+
+    def loss(self, params, buffers, batch, key, *, step, ema):
+        value, aux = super().loss(params, buffers, batch, key, step=step, ema=ema)
+        return value, aux._replace(buffers={"idle": {"count": jnp.where(step == self.at, jnp.nan, 0.0)}})
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizers", "name", "player"),
+    [
+        (Point(), _to_infinity(4), "params.point", "point"),
+        (Point(), _with_infinite_memory(4), "opt.point.1.memory", "point"),
+        (Spoilt(), SGD, "buffers.idle.count", "idle"),
+    ],
+)
+def test_a_state_that_is_not_finite_is_never_saved_though_its_losses_were(tmp_path, model, optimizers, name, player):
+    training = dataclasses.replace(QUICK, checkpoint_every=1)
+    with pytest.raises(DivergedError, match=f"step 5: {name} of player '{player}' is not finite; not saved"):
+        play(model, training, tmp_path, optimizers)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [3, 4]
+    with pytest.raises(DivergedError, match=f"step 5: {name}"):  # nor is it what a run ends with
+        play(model, dataclasses.replace(QUICK, steps=5), None, optimizers)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_whatever_number_of_a_state_is_not_finite_it_is_found(value):
+    state = play().state
+    wide = jax.device_put(np.ones((16, 3), np.float32), shard.split(shard.data_mesh()))
+    state = dataclasses.replace(state, params={**state.params, "wide": {"w": wide}})
+    assert not_finite(state) is None
+    leaves, structure = jax.tree_util.tree_flatten_with_path(state)
+    tried = 0
+    for index, (path, leaf) in enumerate(leaves):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            continue
+        spoilt = np.array(leaf)
+        spoilt[(-1,) * leaf.ndim] = value
+        others = [leaf for _, leaf in leaves]
+        others[index] = jax.device_put(spoilt, leaf.sharding)
+        found = not_finite(jax.tree_util.tree_unflatten(structure, others))
+        assert found is not None and found[0] == jax.tree_util.keystr(path, simple=True, separator=".")
+        assert found[1] in found[0].split(".") and found[1] in state.params
+        tried += 1
+    assert tried >= 10
+
+
 def test_the_step_donates_its_state():
     run = make_step(Point().turns, SGD, Average())
     state = jax.jit(lambda k, b: init_state(Point().init, Point().turns, SGD, k, b))(
@@ -298,12 +366,41 @@ def test_every_damage_to_a_checkpoint_is_found_and_the_one_before_is_used(tmp_pa
     assert tried >= 2
 
 
-def test_without_any_good_checkpoint_nothing_is_trained(tmp_path):
+@pytest.mark.parametrize("kind", ["damaged", "put aside by hand", "one unfinished, one damaged"])
+def test_without_any_good_checkpoint_nothing_is_trained_until_a_person_acts(tmp_path, kind):
     play(directory=tmp_path)
-    for manifest in tmp_path.rglob("manifest.json"):
+    folder = tmp_path / "checkpoints"
+    for manifest in folder.rglob("manifest.json"):
         manifest.write_text("{")
-    with pytest.raises(CheckpointError, match="no good checkpoint"), pytest.warns(UserWarning):
-        play(directory=tmp_path)
+    if kind == "put aside by hand":
+        for step in ("3", "6"):
+            (folder / step).rename(folder / f"{step}.corrupt")
+    elif kind == "one unfinished, one damaged":
+        (folder / "6" / "manifest.json").unlink()
+    before, words = sorted(tmp_path.rglob("*")), set()
+    for _ in range(3):
+        with (
+            pytest.raises(CheckpointError, match="no good checkpoint") as refused,
+            warnings.catch_warnings(record=True),
+        ):
+            play(directory=tmp_path)
+        words.add(str(refused.value))
+    reason = "it was put aside as 3.corrupt" if "hand" in kind else "manifest.json cannot be read"
+    assert len(words) == 1 and f"step 3: {reason}" in words.pop() and sorted(tmp_path.rglob("*")) == before
+    shutil.rmtree(folder)
+    assert int(play(directory=tmp_path).state.step) == 6
+
+
+def test_a_first_save_that_was_cut_off_was_no_save(tmp_path):
+    whole = play(directory=tmp_path / "whole").state
+    play(training=dataclasses.replace(QUICK, steps=2), directory=tmp_path / "cut")
+    (tmp_path / "cut" / "checkpoints" / "2" / "manifest.json").unlink()
+    with pytest.warns(UserWarning) as told:
+        begun = play(directory=tmp_path / "cut").state
+    assert len(told) == 1 and "it has no manifest (the run was stopped while saving)" in str(told[0].message)
+    assert state_sha256(flatten(begun)) == state_sha256(flatten(whole))
+    with warnings.catch_warnings(action="error"):
+        play(directory=tmp_path / "cut")
 
 
 def test_a_state_saved_on_eight_devices_is_the_same_on_any_number(tmp_path):

@@ -4,12 +4,12 @@ A checkpoint is a directory ``<step>`` that holds the state as one flat dict of 
 (``params.vae.encoder...``). Orbax commits it by a rename, so a killed run leaves no half of one; but it does not
 notice a byte that changed on disk, so once the commit is done a manifest with the size and SHA-256 of every file is
 written beside the arrays. A step is *good* when its manifest verifies: restoring takes the newest good step, puts bad
-ones aside (``<step>.corrupt``) with a warning, and pruning never removes the last good ones.
+ones aside (``<step>.corrupt``) with a warning, and pruning never removes the last good ones. A step without a manifest
+was not finished, and counts as not saved: it is kept aside until a later one is good.
 """
 
 import hashlib
-import json
-import os
+import re
 import shutil
 import threading
 import warnings
@@ -23,8 +23,11 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from gen_jax.protocol import State
+from gen_jax.train.manifest import MANIFEST, verify, write_manifest
 
-MANIFEST = "manifest.json"
+_STEP = re.compile("0|[1-9][0-9]*")
+_COMMITTED = "_CHECKPOINT_METADATA"  # is in all that Orbax has committed, and in nothing else
+ASIDE = ".corrupt"  # what a step that is not usable is called by
 
 
 class CheckpointError(RuntimeError):
@@ -52,26 +55,37 @@ class Checkpoints:
         self.wait()
 
     def steps(self) -> list[int]:
-        """Steps that were committed, whether good or not, oldest first."""
+        """Steps that were committed, whether good or not, oldest first; what has no such name is passed over."""
         if not self.directory.is_dir():
             return []
-        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
+        return sorted(
+            int(path.name) for path in self.directory.iterdir() if _STEP.fullmatch(path.name) and path.is_dir()
+        )
 
     def save(self, state: State, metadata: Mapping[str, Any]) -> None:
-        """Starts to save ``state`` under its step; the caller may donate it at once.
+        """Starts to save ``state`` under its step, with ``metadata``; the caller may donate it at once.
 
         Raises:
-          OSError: what went wrong with the save before this one.
+          OSError: what went wrong with the beginning of this save, or with the one before it.
         """
         self.wait()
         step = int(state.step)
         path = self.directory / str(step)
-        if (path / MANIFEST).exists():
-            return
-        if path.exists() and jax.process_index() == 0:
-            shutil.rmtree(path)  # committed, but killed before its manifest
-        self.directory.mkdir(parents=True, exist_ok=True)
-        response = ocp.save_async(path, flatten(state), custom_metadata=dict(metadata))
+        if path.exists():
+            fault = self._fault(step)
+            if fault is None:
+                return
+            self._put_aside(path, fault)
+        # Orbax would make its folders in the background, and where it cannot, a thread that waits for them keeps the
+        # process from ending.
+        context = ocp.Context()
+        context.async_options.create_directories_asynchronously = False
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with context:
+                response = ocp.save_async(path, flatten(state), custom_metadata={**metadata, "step": step})
+        except Exception as error:
+            raise self._failed(error) from error
         self._pending = threading.Thread(target=self._finish, args=(response, path), daemon=False)
         self._pending.start()
 
@@ -82,7 +96,7 @@ class Checkpoints:
             self._pending = None
         if self._error is not None:
             error, self._error = self._error, None
-            raise OSError(f"saving to {self.directory} failed: {error}") from error
+            raise self._failed(error) from error
 
     def restore(self, abstract: State) -> State | None:
         """The newest good state, with the shapes, types and shardings of ``abstract``; None if nothing was saved.
@@ -91,39 +105,110 @@ class Checkpoints:
           CheckpointError: if checkpoints exist but none is good, or the newest is of another model.
         """
         step = self.newest_good()
-        if step is None:
-            return None
+        return None if step is None else self.restored(step, abstract)
+
+    def restored(self, step: int, abstract: State) -> State:
+        """The state of a good step, with the shapes, types and shardings of ``abstract``.
+
+        Raises:
+          CheckpointError: if it is of another model.
+        """
         return unflatten(abstract, read(self.directory / str(step), flatten_abstract(abstract)))
 
     def metadata(self, step: int) -> dict[str, Any]:
         """What was saved beside the state of a step."""
         return dict(ocp.metadata(self.directory / str(step)).custom_metadata or {})
 
-    def newest_good(self) -> int | None:
-        """The newest step whose manifest verifies; bad newer ones are put aside. None if nothing was saved."""
-        steps = self.steps()
-        for step in reversed(steps):
-            path = self.directory / str(step)
-            fault = verify(path)
+    def examined(self) -> tuple[int | None, dict[int, str]]:
+        """The newest good step, None if there is none, and what is wrong with the newer ones; nothing is written."""
+        faults: dict[int, str] = {}
+        for step in reversed(self.steps()):
+            fault = self._fault(step)
             if fault is None:
-                return step
-            warnings.warn(f"checkpoint {path} is not usable: {fault}; put aside as {path}.corrupt", stacklevel=2)
-            if jax.process_index() == 0:
-                shutil.rmtree(f"{path}.corrupt", ignore_errors=True)
-                path.rename(f"{path}.corrupt")
-        if steps:
-            raise CheckpointError(f"no good checkpoint among steps {steps} in {self.directory}; start a new run")
-        return None
+                return step, faults
+            faults[step] = fault
+        return None, faults
+
+    def newest_good(self) -> int | None:
+        """The newest good step; bad newer ones are put aside. None if nothing was saved.
+
+        A save that was not finished is nothing, and a run whose first one was cut off begins again. Where one was
+        finished and is damaged, and none is good, a person has to say what should become of the run; until then
+        everything stays as it is.
+
+        Raises:
+          CheckpointError: if there are damaged checkpoints and no good ones.
+        """
+        good, faults = self.examined()
+        damaged = self._damaged(faults)
+        if good is None and damaged:
+            reasons = "; ".join(f"step {step}: {fault}" for step, fault in sorted(damaged.items()))
+            raise CheckpointError(
+                f"no good checkpoint in {self.directory} ({reasons}); bring one back from a copy, or delete the folder "
+                "to begin again"
+            )
+        for step, fault in faults.items():
+            self._put_aside(self.directory / str(step), fault)
+        return good
+
+    def _fault(self, step: int) -> str | None:
+        fault = verify(self.directory / str(step))
+        if fault is not None:
+            return fault
+        held = self.metadata(step).get("step", step)
+        return None if held == step else f"it holds step {held}; it was renamed or copied"
+
+    def _damaged(self, faults: Mapping[int, str]) -> dict[int, str]:
+        """What is wrong with those that were finished, put aside or not."""
+        found = {step: fault for step, fault in faults.items() if _finished(self.directory / str(step))}
+        if self.directory.is_dir():
+            for path in self.directory.glob(f"*{ASIDE}"):
+                step = path.name.removesuffix(ASIDE)
+                if _STEP.fullmatch(step) and _finished(path):
+                    found.setdefault(int(step), f"it was put aside as {path.name}")
+        return found
+
+    def _put_aside(self, path: Path, fault: str) -> None:
+        aside = path.with_name(f"{path.name}{ASIDE}")
+        warnings.warn(f"checkpoint {path} is not usable: {fault}; put aside as {aside}", stacklevel=3)
+        if jax.process_index() == 0:
+            _remove(aside)
+            path.rename(aside)
+
+    def _failed(self, error: BaseException) -> OSError:
+        return OSError(f"saving to {self.directory} failed: {error}")
 
     def _finish(self, response: Any, path: Path) -> None:
         try:
             response.result()
             if jax.process_index() == 0:
                 write_manifest(path)
-                for step in self.steps()[: -self.keep]:
-                    shutil.rmtree(self.directory / str(step), ignore_errors=True)
+                self._prune(int(path.name))
         except BaseException as error:  # handed to the training thread by `wait`
             self._error = error
+
+    def _prune(self, newest: int) -> None:
+        """Removes all but the newest steps up to the one that was saved; what is beyond it is not of this run.
+
+        Saves that were not finished, and were put aside, go too: there is a better one now. Damaged ones stay.
+        """
+        paths = [self.directory / str(step) for step in self.steps() if step <= newest]
+        for path in list(filter(_finished, paths))[: -self.keep]:
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self.directory.glob(f"*{ASIDE}"):
+            if (path / _COMMITTED).is_file() and not _finished(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _finished(path: Path) -> bool:
+    return (path / MANIFEST).exists()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flatten(state: Any) -> dict[str, jax.Array]:
@@ -186,46 +271,6 @@ def state_sha256(arrays: Mapping[str, Any]) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def write_manifest(path: Path) -> None:
-    """Size and hash of every file of a committed step, written atomically."""
-    files = {str(file.relative_to(path)): _fingerprint(file) for file in sorted(path.rglob("*")) if file.is_file()}
-    write_atomically(path / MANIFEST, json.dumps({"files": files}, indent=1))
-
-
-def verify(path: Path) -> str | None:
-    """What is wrong with a committed step, in a few words; None if nothing is."""
-    try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
-    except FileNotFoundError:
-        return "it has no manifest (the run was stopped while saving)"
-    except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST} cannot be read"
-    present = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()} - {MANIFEST}
-    for name in sorted(present ^ set(files)):
-        return f"{name} is {'missing' if name in files else 'not in its manifest'}"
-    for name, expected in files.items():
-        found = _fingerprint(path / name)
-        if found != expected:
-            return f"{name} has changed (SHA-256 {found['sha256'][:12]}, written as {expected['sha256'][:12]})"
-    return None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file that is either whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _fingerprint(file: Path) -> dict[str, Any]:
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"size": file.stat().st_size, "sha256": digest}
 
 
 def _name(path: tuple) -> str:

@@ -4,15 +4,13 @@ Position in the data, randomness and the due turns are functions of the step, so
 needs; on the same devices it ends bit-identical to one that was never stopped.
 """
 
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +20,16 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from gen_jax.checks import Amount, Count, Number, Share, plain
-from gen_jax.programs import Program
 from gen_jax.protocol import Model, State, Tree, due
 from gen_jax.train import shard
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.ema import Average
+from gen_jax.train.files import cut_back
+from gen_jax.train.owed import SHOWN, Owed
 from gen_jax.train.report import Reporter, Row, mean_rows
-from gen_jax.train.step import Prepare, Report, Step, init_state, make_step
+from gen_jax.train.signals import InterruptedRun, stop_signals
+from gen_jax.train.state import Batches, abstract_state, check_begin, initial_state, not_finite
+from gen_jax.train.step import Prepare, Report, Step, make_step
 
 
 @plain
@@ -67,39 +68,14 @@ class Training:
     """The half-life is at most this share of the examples seen so far."""
 
 
-class Batches(Protocol):
-    """Data as the loop needs it: the batch of a step is a function of the step."""
-
-    @property
-    def batch_size(self) -> int:
-        """Examples a step, over all processes."""
-        ...
-
-    def batch(self, step: int) -> Mapping[str, np.ndarray]:
-        """This process's part of the batch of one step."""
-        ...
-
-    def iterate(self, start: int) -> Iterator[Mapping[str, np.ndarray]]:
-        """The batches of ``start``, ``start + 1``, ... without end."""
-        ...
-
-
 class DivergedError(RuntimeError):
-    """A loss or gradient is not finite."""
+    """A loss, a gradient or what a step has made of the state is not finite."""
 
-
-class BeginError(ValueError):
-    """Players cannot begin as they are asked to."""
-
-
-class InterruptedRun(Exception):
-    """A signal ended the run; ``signal`` is its number."""
-
-    def __init__(self, number: int, step: int):
+    def __init__(self, step: int, what: str, player: str, value: str):
         super().__init__(
-            f"stopped by {signal.Signals(number).name} at step {step}; the same command goes on from there"
+            f"step {step}: {what} of player {player!r} is {value}; not saved. Lower that player's learning rate, or "
+            "clip its gradient (--clip-norm 1)"
         )
-        self.signal = number
 
 
 @dataclass
@@ -123,6 +99,7 @@ def fit(
     draw: Callable[[State], None] | None = None,
     evaluate: Callable[[State], str] | None = None,
     begin: Mapping[str, tuple[Tree, Tree]] = {},
+    accept: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda saved: {},
     mesh: Mesh | None = None,
     title: str = "train",
     notes: Sequence[str] = (),
@@ -141,8 +118,11 @@ def fit(
       directory: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
       draw: called every ``sample_every`` steps and at the end, to show samples; not counted as training.
       evaluate: called every ``evaluate_every`` steps and at the end, to measure samples; what it returns is shown. Not
-        counted as training either.
-      begin: parameters and buffers of players that do not begin as the model makes them; see :func:`overlaid`.
+        counted as training either. What it keeps in the directory's ``evaluation.jsonl`` is cut back with the run.
+      begin: parameters and buffers of players that do not begin as the model makes them; see
+        :func:`gen_jax.train.state.overlaid`.
+      accept: from what the checkpoint that the run goes on from says of itself (nothing, if there is none) to what the
+        next ones are to say beside that, as JSON; called before anything is written, and what it raises ends the run.
       mesh: the devices; all by default.
       title: what the progress calls this run.
       notes: lines to say at the beginning.
@@ -150,20 +130,24 @@ def fit(
 
     Raises:
       BeginError: a player cannot begin as asked.
-      DivergedError: a loss or a gradient norm is not finite; nothing non-finite was saved.
+      DivergedError: a loss, a gradient norm or a state to be kept is not finite; nothing non-finite was saved.
       InterruptedRun: SIGINT or SIGTERM; the state was saved.
       CheckpointError: the directory's checkpoints cannot be used.
     """
     mesh = mesh or shard.data_mesh()
     began = time.monotonic()
-    template, shardings = _abstract_state(model, batches, training, optimizers, prepare, mesh)
+    template, shardings = abstract_state(model, batches, optimizers, prepare, mesh, fsdp=training.fsdp)
     checkpoints = Checkpoints(directory / "checkpoints") if directory else None
-    state = checkpoints.restore(template) if checkpoints else None
-    earlier = {} if state is None or checkpoints is None else checkpoints.metadata(int(state.step))
+    saved = checkpoints.newest_good() if checkpoints else None
+    earlier = {} if saved is None or checkpoints is None else checkpoints.metadata(saved)
+    if saved is None:
+        check_begin(template, begin)
+    facts = accept(earlier)
+    if saved is None or checkpoints is None:
+        state = initial_state(model, batches, optimizers, prepare, mesh, shardings, seed=training.seed, begin=begin)
+    else:
+        state = checkpoints.restored(saved, template)
     spent = float(earlier.get("seconds", 0.0))
-    if state is None:
-        _check_begin(template, begin)
-        state = _initial_state(model, batches, training, optimizers, prepare, mesh, shardings, begin)
     step = make_step(
         model.turns,
         optimizers,
@@ -180,14 +164,19 @@ def fit(
     reporter = Reporter(
         training.steps, first, file, seconds=training.seconds, title=title, quiet=quiet or jax.process_index() != 0
     )
-    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, reporter)
+    owed = Owed(directory)
+    late = owed.at(first) if first else []
+    if directory and jax.process_index() == 0:
+        cut_back(directory / "evaluation.jsonl", first - ("evaluate" in late))
+    run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, owed, facts, reporter)
     run.compile_seconds = float(earlier.get("compile_seconds", 0.0)) + time.monotonic() - began
     run.train_seconds, run.clock = spent, spent
-    with reporter, _stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
+    with reporter, stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
         if first:
             reporter.say(f"goes on from step {first}")
         for note in notes:
             reporter.say(note)
+        run.show(state, late)
         state = run.train(state, stop)
     return Result(state, reporter.rows, run.train_seconds, run.compile_seconds)
 
@@ -204,6 +193,8 @@ class _Run:
     checkpoints: Checkpoints | None
     draw: Callable[[State], None] | None
     evaluate: Callable[[State], str] | None
+    owed: Owed
+    facts: Mapping[str, Any]
     reporter: Reporter
     compile_seconds: float = 0.0
     train_seconds: float = 0.0
@@ -294,10 +285,7 @@ class _Run:
             for name in report.vital:
                 if not np.isfinite(figures[name][offset]):
                     player, figure = name.split("/")
-                    raise DivergedError(
-                        f"step {done + offset}: {figure} of player {player!r} is {figures[name][offset]}; not saved. "
-                        "Lower that player's learning rate, or clip its gradient (--clip-norm 1)"
-                    )
+                    raise DivergedError(done + offset, figure, player, str(figures[name][offset]))
             self.window.append({name: float(value[offset]) for name, value in figures.items()})
         self.reporter.advance(done + count, self._spent())
 
@@ -310,22 +298,39 @@ class _Run:
         self.window.clear()
 
     def _keep(self, state: State, before: int, done: int, last: bool, stopped: bool) -> None:
-        if self.checkpoints and (last or _crossed(before, done, self.training.checkpoint_every)):
-            self._drain()  # a state is saved only after its losses were found finite
+        saving = self.checkpoints and (last or _crossed(before, done, self.training.checkpoint_every))
+        if saving or last:
+            self._drain()  # a state is kept only after its losses, and then itself, were found finite
+            fault = not_finite(state)
+            if fault:
+                raise DivergedError(done, *fault, "not finite")
+        shown = self._due_to_be_shown(before, done, last and not stopped)
+        if self.checkpoints and saving:
+            self.owed.note(done, shown)
             self.checkpoints.save(state, self._facts(done))
-        every = self.training.sample_every
-        if self.draw and ((last and not stopped) or (every and _crossed(before, done, every))):
-            self._drain()
+        self.show(state, shown)
+
+    def _due_to_be_shown(self, before: int, done: int, ended: bool) -> list[str]:
+        samples, measurements = self.training.sample_every, self.training.evaluate_every
+        drawn = self.draw and (ended or (samples and _crossed(before, done, samples)))
+        measured = self.evaluate and measurements and (ended or _crossed(before, done, measurements))
+        return [name for name, is_due in zip(SHOWN, (drawn, measured)) if is_due]
+
+    def show(self, state: State, what: Sequence[str]) -> None:
+        """Draws and measures, as far as it is in ``what``."""
+        if not what:
+            return
+        self._drain()
+        if self.draw and "draw" in what:
             self.draw(state)
-        every = self.training.evaluate_every
-        if self.evaluate and every and ((last and not stopped) or _crossed(before, done, every)):
-            self._drain()
-            self.reporter.say(f"step {done}: {self.evaluate(state)}")
+        if self.evaluate and "evaluate" in what:
+            self.reporter.say(f"step {int(state.step)}: {self.evaluate(state)}")
+        self.owed.settled()
 
     def _facts(self, done: int) -> dict[str, Any]:
         examples = done * self.batches.batch_size
         seconds = {"seconds": self._spent(), "compile_seconds": self.compile_seconds}
-        return {"step": done, "examples": examples, **seconds}
+        return {"step": done, "examples": examples, **seconds, **self.facts}
 
     def _agreed(self, number: int, before: int, done: int) -> int:
         # Every process must stop at the same step and go by one clock; asking costs a round trip, so it is done when a
@@ -342,98 +347,3 @@ class _Run:
 
 def _crossed(before: int, after: int, every: int) -> bool:
     return before // every != after // every
-
-
-def _abstract_state(
-    model: Model,
-    batches: Batches,
-    training: Training,
-    optimizers: Mapping[str, optax.GradientTransformation],
-    prepare: Prepare,
-    mesh: Mesh,
-) -> tuple[Any, Any]:
-    """The state's shapes, types and shardings, and the shardings alone."""
-    raw = {
-        name: jax.ShapeDtypeStruct((batches.batch_size, *x.shape[1:]), x.dtype) for name, x in batches.batch(0).items()
-    }
-
-    def make(key: jax.Array, raw: Any) -> State:
-        return init_state(model.init, model.turns, optimizers, key, prepare(raw, key))
-
-    abstract = jax.eval_shape(make, jax.eval_shape(jax.random.key, 0), raw)
-    shardings = shard.state_shardings(abstract, mesh, fsdp=training.fsdp)
-    template = jax.tree.map(
-        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), abstract, shardings
-    )
-    return template, shardings
-
-
-def _initial_state(
-    model: Model,
-    batches: Batches,
-    training: Training,
-    optimizers: Mapping[str, optax.GradientTransformation],
-    prepare: Prepare,
-    mesh: Mesh,
-    shardings: Any,
-    begin: Mapping[str, tuple[Tree, Tree]],
-) -> State:
-    def make(key: jax.Array, raw: Any, begin: Any) -> State:
-        def init(key: jax.Array, batch: Any) -> tuple[Tree, Tree]:
-            params, buffers = model.init(key, batch)
-            return (
-                {name: overlaid(own, begin[name][0], name) if name in begin else own for name, own in params.items()},
-                {name: overlaid(own, begin[name][1], name) if name in begin else own for name, own in buffers.items()},
-            )
-
-        return init_state(init, model.turns, optimizers, key, prepare(raw, key))
-
-    first = shard.place(batches.batch(0), mesh)
-    return Program(make, out_shardings=shardings)(jax.random.key(training.seed), first, dict(begin))
-
-
-def _check_begin(template: State, begin: Mapping[str, tuple[Tree, Tree]]) -> None:
-    unknown = sorted(set(begin) - set(template.params))
-    if unknown:
-        raise BeginError(f"expected players of this model, {', '.join(template.params)}, to begin, got {unknown[0]!r}")
-
-
-def overlaid(new: Tree, known: Tree, name: str) -> Tree:
-    """``new`` with the leaves that ``known`` has at the same places; what is not known stays as it was made.
-
-    Raises:
-      BeginError: for what is known and has no place in ``new``, or one of another shape.
-    """
-    if not isinstance(new, dict) or not isinstance(known, dict):
-        if isinstance(new, dict) or isinstance(known, dict) or new.shape != known.shape:
-            raise BeginError(f"{name} is {_shape(new)} here and {_shape(known)} in what it should begin with")
-        return known
-    for part in known:
-        if part not in new:
-            raise BeginError(f"{name}.{part} is in what it should begin with and has no place here")
-    return {part: overlaid(own, known[part], f"{name}.{part}") if part in known else own for part, own in new.items()}
-
-
-def _shape(tree: Tree) -> str:
-    return "several arrays" if isinstance(tree, dict) else f"of shape {list(tree.shape)}"
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], int]]:
-    """A function that gives the number of the signal that asked to stop, 0 as long as none did."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-
-    def receive(number: int, frame: Any) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: do not wait for the step
-        received.append(number)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: received[0] if received else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,6 +1,5 @@
 """What a run shows and writes: a progress bar or plain lines, and ``metrics.jsonl``."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,8 @@ from types import TracebackType
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gen_jax.train.files import append, cut_back
 
 Row = dict[str, float]
 LINE_INTERVAL = 2.0  # seconds between plain lines, where there is no progress bar; every row goes to the file
@@ -31,11 +32,8 @@ class Reporter:
     ):
         self.total, self.path, self.title, self.seconds = total, path, title, seconds
         self.console = Console(stderr=True, quiet=quiet)
-        self.rows: list[Row] = []
+        self.rows: list[Row] = [] if path is None else cut_back(path, start)
         self.last_line = -LINE_INTERVAL
-        if path is not None and path.exists():
-            self.rows = [row for row in map(json.loads, _whole_lines(path)) if row["step"] <= start]
-            path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self.progress: Progress | None = None
         if self.console.is_terminal and not quiet:
             self.progress = Progress(
@@ -74,8 +72,7 @@ class Reporter:
         """Shows a row and appends it to the file."""
         self.rows.append(row)
         if self.path is not None:
-            with open(self.path, "a") as file:
-                file.write(json.dumps(row) + "\n")
+            append(self.path, row)
         speed = f"{row['steps_per_second']:.3g} steps/s  {row['examples_per_second']:.3g} examples/s"
         hidden = ("step", "examples", "seconds", "steps_per_second", "examples_per_second")
         figures = "  ".join(
@@ -97,8 +94,3 @@ def mean_rows(reports: Sequence[Mapping[str, float]]) -> Row:
     """The mean of every figure over the steps in which it was reported."""
     names = dict.fromkeys(name for report in reports for name in report)
     return {name: float(np.mean([r[name] for r in reports if name in r])) for name in names}
-
-
-def _whole_lines(path: Path) -> list[str]:
-    lines = path.read_text().split("\n")
-    return [line for line in lines[:-1] if line.startswith("{")]  # the last piece is empty, or was cut by a kill
