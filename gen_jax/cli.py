@@ -13,7 +13,8 @@ import re
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -75,7 +76,8 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
         (OSError, DISK),
     )
     try:
-        main()
+        with _one_line_warnings():
+            main()
     except InterruptedRun as stopped:
         print(str(stopped), file=sys.stderr)
         return 128 + stopped.signal
@@ -88,6 +90,24 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return next(status for kind, status in statuses if isinstance(error, kind))
     return 0
+
+
+@contextlib.contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    before = warnings.formatwarning
+
+    def in_one_line(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category is not UserWarning:  # another package's, whose place in the code matters
+            return before(message, category, filename, lineno, line)
+        return "warning: " + " ".join(str(message).split()) + "\n"
+
+    warnings.formatwarning = in_one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def use_compilation_cache() -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,18 @@ def test_help_states_units_and_defaults(name):
         [sys.executable, "-m", f"experiments.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert "--data" in text and "default: digits" in text and "seconds" in text and "pixels" in text
+
+
+def test_a_warning_of_ours_is_one_line():
+    shown, before = [], warnings.formatwarning
+
+    def main():
+        for category in (UserWarning, DeprecationWarning):
+            shown.append(warnings.formatwarning("step 6 is\nnot usable", category, "there.py", 1))
+
+    assert cli.execute(main, data_error=data.DataError) == 0
+    assert shown[0] == "warning: step 6 is not usable\n" and shown[1].startswith("there.py:1: DeprecationWarning")
+    assert warnings.formatwarning is before
 
 
 def test_an_unforeseen_error_keeps_its_traceback():

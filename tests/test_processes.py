@@ -140,3 +140,16 @@ def test_two_processes_train_and_save_together(tmp_path):
     assert sha256(tmp_path / "pair")[0] == 24  # one process reads what two have written
     finish(start("vae", tmp_path / "pair", "--steps", "27"))  # and goes on alone
     assert sha256(tmp_path / "pair")[0] == 27
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_its_last_measurement_is_measured_by_the_same_command(tmp_path):
+    options = ["--evaluate-every", "24", "--evaluate-images", "20000", "--metrics", "fid"]
+    process = start("vae", tmp_path, *options)
+    wait_for(process, (tmp_path / "checkpoints" / "24" / "manifest.json").exists)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert (tmp_path / "owed.json").exists() and not (tmp_path / "evaluation.jsonl").exists()
+    finish(start("vae", tmp_path, *options))
+    assert [json.loads(line)["step"] for line in (tmp_path / "evaluation.jsonl").read_text().splitlines()] == [24]
+    assert (tmp_path / "samples" / "00000024.png").exists() and not (tmp_path / "owed.json").exists()
