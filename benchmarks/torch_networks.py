@@ -57,26 +57,28 @@ class UNet(nn.Module):
         self.embedding = TimeEmbedding(base, 4 * base)
         self.stem = nn.Conv2d(channels * patch**2, base, 3, padding=1)
         width, skips = base, [base]
-        self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
+        self.descent = nn.ModuleDict({name: nn.ModuleList() for name in ("stages", "shrink", "middle")})
+        self.ascent = nn.ModuleDict({name: nn.ModuleList() for name in ("stages", "grow")})
         for level, multiplier in enumerate(multipliers):
             stage = nn.ModuleList()
             for _ in range(blocks):
                 stage.append(block(width, level))
                 width = base * multiplier
                 skips.append(width)
-            self.down.append(stage)
+            self.descent["stages"].append(stage)
             if level < len(multipliers) - 1:
-                self.shrink.append(Shrink(width) if is_halved(grids[level]) else nn.Conv2d(width, width, 3, padding=1))
+                self.descent["shrink"].append(Shrink(width, halves=is_halved(grids[level])))
                 skips.append(width)
-        self.middle = nn.ModuleList(AttendedBlock(width, width, 4 * base, at, dropout) for at in (True, False))
+        for attended in (True, False):
+            self.descent["middle"].append(AttendedBlock(width, width, 4 * base, attended, dropout))
         for level in reversed(range(len(multipliers))):
             stage = nn.ModuleList()
             for _ in range(blocks + 1):
                 stage.append(block(width + skips.pop(), level))
                 width = base * multipliers[level]
-            self.up.append(stage)
+            self.ascent["stages"].append(stage)
             if level:
-                self.grow.append(nn.Conv2d(width, width, 3, padding=1))
+                self.ascent["grow"].append(Grow(width, times=2 if is_halved(grids[level - 1]) else 1))
         self.norm = group_norm(width)
         self.output = nn.Conv2d(width, channels * patch**2, 3, padding=1)
 
@@ -85,21 +87,20 @@ class UNet(nn.Module):
         embedding = F.silu(self.embedding(t))
         h = self.stem(F.pixel_unshuffle(x, self.patch))
         skips = [h]
-        for level, stage in enumerate(self.down):
+        for level, stage in enumerate(self.descent["stages"]):
             for block in stage:
                 h = block(h, embedding)
                 skips.append(h)
-            if level < len(self.shrink):
-                h = self.shrink[level](h)
+            if level < len(self.descent["shrink"]):
+                h = self.descent["shrink"][level](h)
                 skips.append(h)
-        for block in self.middle:
+        for block in self.descent["middle"]:
             h = block(h, embedding)
-        for level, stage in enumerate(self.up):
+        for level, stage in enumerate(self.ascent["stages"]):
             for block in stage:
                 h = block(torch.cat([h, skips.pop()], dim=1), embedding)
-            if level < len(self.grow):
-                times = skips[-1].shape[2] // h.shape[2]
-                h = self.grow[level](F.interpolate(h, scale_factor=times) if times > 1 else h)
+            if level < len(self.ascent["grow"]):
+                h = self.ascent["grow"][level](h)
         return F.pixel_shuffle(self.output(F.silu(self.norm(h))), self.patch)
 
 
@@ -118,15 +119,30 @@ class TimeEmbedding(nn.Module):
         return self.second(F.silu(self.first(torch.cat([angle.sin(), angle.cos()], dim=1))))
 
 
-class Shrink(nn.Conv2d):
-    """A 3x3 convolution of stride two that reads one pixel beyond the right and bottom."""
+class Shrink(nn.Module):
+    """A 3x3 convolution, where it halves of stride two: it then reads one pixel beyond the right and bottom."""
 
-    def __init__(self, width: int):
-        super().__init__(width, width, 3, stride=2)
+    def __init__(self, width: int, *, halves: bool):
+        super().__init__()
+        self.halves = halves
+        self.conv = nn.Conv2d(width, width, 3, stride=2 if halves else 1, padding=0 if halves else 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``[B, C, H, W] -> [B, C, H / 2, W / 2]``."""
-        return super().forward(F.pad(x, (0, 1, 0, 1)))
+        """``[B, C, H, W] -> [B, C, H / 2, W / 2]``, or of the same size."""
+        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.halves else x)
+
+
+class Grow(nn.Module):
+    """Every pixel ``times`` by ``times`` times, and a 3x3 convolution."""
+
+    def __init__(self, width: int, *, times: int):
+        super().__init__()
+        self.times = times
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[B, C, H, W] -> [B, C, times H, times W]``."""
+        return self.conv(F.interpolate(x, scale_factor=self.times) if self.times > 1 else x)
 
 
 class Block(nn.Module):
@@ -137,14 +153,14 @@ class Block(nn.Module):
         self.dropout = dropout
         self.norm_in = group_norm(inputs)
         self.conv_in = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.embedding = nn.Linear(embedding_width, outputs)
+        self.shift = nn.Linear(embedding_width, outputs)
         self.norm_out = group_norm(outputs)
         self.conv_out = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """``x [B, C, H, W]``, the activated embedding ``[B, width]``."""
-        h = self.conv_in(F.silu(self.norm_in(x))) + self.embedding(embedding)[:, :, None, None]
+        h = self.conv_in(F.silu(self.norm_in(x))) + self.shift(embedding)[:, :, None, None]
         h = F.silu(self.norm_out(h))
         if self.dropout:
             h = F.dropout(h, self.dropout, self.training)

@@ -64,6 +64,7 @@ def our_run(model: Model, optimizers: dict[str, Adam], images: np.ndarray) -> tu
     mesh, batch = shard.data_mesh(), {"image": images}
     recipes = {name: adam.build(1) for name, adam in optimizers.items()}
     state = init_state(model.init, model.turns, recipes, jax.random.key(0), prepare(shard.place(batch, mesh)))
+    state = jax.tree.map(jnp.copy, state)  # which is donated: no two leaves may share a buffer
     params = jax.device_get(state.params)
     step = make_step(model.turns, recipes, Average(), prepare=prepare)
     due = tuple(range(len(model.turns)))
@@ -176,7 +177,7 @@ def dcgan_contest(name: str, configuration: dcgan.DCGANConfig, images: np.ndarra
         generator = torch_networks.Generator(side, channels, latent=model.latent, base=configuration.base)
         critic = torch_networks.Critic(side, channels, base=configuration.base)
         assert_equal(model.generator, generator.to(memory_format=layout), _normal(8, model.latent))
-        assert_equal(model.critic, critic.to(memory_format=layout), _normal(8, *SHAPE))
+        assert_equal(model.critics[0].network, critic.to(memory_format=layout), _normal(8, *SHAPE))
         players = (
             TorchPlayer(module, params[player], adam, layout)
             for player, module in (("generator", generator), ("critic", critic))
