@@ -96,7 +96,9 @@ NETS = {
     "DiT": functools.partial(network, DiT, patch=2, width=8, layers=1, heads=2, features=8),
 }
 every = pytest.mark.parametrize("name", NETS)
-kinds = pytest.mark.parametrize("name", ["UNet", "NCSN++", "ADM", "VDM", "DiT"])  # the others differ in options
+kinds = pytest.mark.parametrize(  # the others differ in options
+    "name", ["VDM", "DiT", *(pytest.param(name, marks=pytest.mark.slow) for name in ("UNet", "NCSN++", "ADM"))]
+)
 CLASSES = 3
 
 

@@ -122,6 +122,7 @@ def test_a_failed_save_ends_the_process_and_the_checkpoint_before_it_is_good(tmp
     assert verify(tmp_path / "checkpoints" / "3") is None
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_save_together(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
