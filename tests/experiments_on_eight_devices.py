@@ -15,6 +15,8 @@ COMMANDS = {
     "latent": [*TWO, "--codec-steps", "2"],
     "vae": TWO,
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
+    "maxout_gan": TWO,
+    "cgan": TWO,
     "dcgan": TWO,
     "ddpm": [*TWO, "--sampling-steps", "2"],
     "improved_ddpm": [*TWO, "--ddpm.sampling-steps", "2"],

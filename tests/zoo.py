@@ -7,6 +7,7 @@ import jax
 
 from gen_jax.fields import COUNT, REAL, SYMBOL, Field, Fields, images
 from gen_jax.models import (
+    CGANConfig,
     ClassifierGuidedConfig,
     CLDConfig,
     Configuration,
@@ -24,6 +25,7 @@ from gen_jax.models import (
     ImprovedDDPMConfig,
     LatentConfig,
     LDAConfig,
+    MaxoutGANConfig,
     RectificationConfig,
     ScoreSDEConfig,
     VAEConfig,
@@ -43,6 +45,11 @@ def as_made(params: Params) -> Params:
 def with_a_teacher_who_knows_more(params: Params) -> Params:
     """An untrained student agrees with its teacher, and has nothing to learn."""
     return {**params, "teacher": jax.tree.map(lambda leaf: leaf + 0.05, params["teacher"])}
+
+
+def with_larger_weights(params: Params) -> Params:
+    """Where they start next to zero, the first steps are rounding."""
+    return jax.tree.map(lambda leaf: 20 * leaf, params)
 
 
 class Entry(NamedTuple):
@@ -99,6 +106,12 @@ ZOO = {
     "gan": Entry(
         GANConfig(latent=4, hidden=(16,), gradient_penalty=1.0, conditional=True),
         {"point": Field((2,), REAL), "label": Field((), SYMBOL, 3)},
+    ),
+    "maxout_gan": Entry(
+        MaxoutGANConfig(latent=4, hidden=(16,), units=(8,), pieces=2, dropout=0.1), SMALL, with_larger_weights
+    ),
+    "cgan": Entry(
+        CGANConfig(4, 8, 8, 16, (8, 4, 8), (2, 2, 2), dropout=0.1), images((4, 4, 1), 3), with_larger_weights
     ),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "ddpm": Entry(

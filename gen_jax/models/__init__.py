@@ -14,6 +14,8 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     VAE        VQVAEConfig             vqvae                VQVAE             vqvae          van den Oord et al. 2017
     any        LatentConfig            latent               Latent            latent         Rombach et al. 2022
     GAN        GANConfig               gan                  GAN               points         Goodfellow et al. 2014
+    GAN        MaxoutGANConfig         maxout_gan           GAN               maxout_gan     Goodfellow et al. 2014
+    GAN        CGANConfig              cgan                 GAN               cgan           Mirza and Osindero 2014
     GAN        DCGANConfig             dcgan                GAN               dcgan          Radford et al. 2016
     diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
     diffusion  ImprovedDDPMConfig      improved_ddpm        LearnedVariance   improved_ddpm  Nichol and Dhariwal 2021
@@ -32,6 +34,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
 import importlib
 from typing import NamedTuple
 
+from gen_jax.models.cgan import CGANConfig
 from gen_jax.models.classifier_guidance import ClassifierGuided, ClassifierGuidedConfig
 from gen_jax.models.cld import CLD, CLDConfig
 from gen_jax.models.consistency import Consistency, ConsistencyConfig
@@ -48,6 +51,7 @@ from gen_jax.models.hmm import HiddenMarkov, HMMConfig
 from gen_jax.models.improved_ddpm import ImprovedDDPMConfig, LearnedVariance
 from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.lda import LDA, LDAConfig
+from gen_jax.models.maxout_gan import MaxoutGANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
