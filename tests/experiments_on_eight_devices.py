@@ -18,6 +18,7 @@ COMMANDS = {
     "maxout_gan": TWO,
     "cgan": TWO,
     "dcgan": TWO,
+    "d2gan": TWO,
     "ddpm": [*TWO, "--sampling-steps", "2"],
     "improved_ddpm": [*TWO, "--ddpm.sampling-steps", "2"],
     "score_sde": [*TWO, "--sampling-steps", "2"],

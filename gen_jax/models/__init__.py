@@ -17,6 +17,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     GAN        MaxoutGANConfig         maxout_gan           GAN               maxout_gan     Goodfellow et al. 2014
     GAN        CGANConfig              cgan                 GAN               cgan           Mirza and Osindero 2014
     GAN        DCGANConfig             dcgan                GAN               dcgan          Radford et al. 2016
+    GAN        D2GANConfig             d2gan                GAN               d2gan          Nguyen et al. 2017
     diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
     diffusion  ImprovedDDPMConfig      improved_ddpm        LearnedVariance   improved_ddpm  Nichol and Dhariwal 2021
     diffusion  ScoreSDEConfig          score_sde            Diffusion         score_sde      Song et al. 2021
@@ -38,6 +39,7 @@ from gen_jax.models.cgan import CGANConfig
 from gen_jax.models.classifier_guidance import ClassifierGuided, ClassifierGuidedConfig
 from gen_jax.models.cld import CLD, CLDConfig
 from gen_jax.models.consistency import Consistency, ConsistencyConfig
+from gen_jax.models.d2gan import D2GANConfig
 from gen_jax.models.dcgan import DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
 from gen_jax.models.ddpm import DDPMConfig
