@@ -31,6 +31,7 @@ from gen_jax.models import (
     ScoreSDEConfig,
     VAEConfig,
     VDMConfig,
+    VEEGANConfig,
     VQCodecConfig,
     VQVAEConfig,
 )
@@ -115,6 +116,7 @@ ZOO = {
         CGANConfig(4, 8, 8, 16, (8, 4, 8), (2, 2, 2), dropout=0.1), images((4, 4, 1), 3), with_larger_weights
     ),
     "d2gan": Entry(D2GANConfig(4, (8,), (8,), 0.5, 0.8), {"point": Field((2,), REAL)}, with_larger_weights),
+    "veegan": Entry(VEEGANConfig(latent=4, hidden=(16,)), {"point": Field((2,), REAL)}),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
