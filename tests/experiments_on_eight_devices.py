@@ -19,6 +19,7 @@ COMMANDS = {
     "cgan": TWO,
     "dcgan": TWO,
     "d2gan": TWO,
+    "unrolled_gan": TWO,
     "veegan": TWO,
     "ddpm": [*TWO, "--sampling-steps", "2"],
     "improved_ddpm": [*TWO, "--ddpm.sampling-steps", "2"],

@@ -29,6 +29,7 @@ from gen_jax.models import (
     MaxoutGANConfig,
     RectificationConfig,
     ScoreSDEConfig,
+    UnrolledGANConfig,
     VAEConfig,
     VDMConfig,
     VEEGANConfig,
@@ -117,6 +118,7 @@ ZOO = {
     ),
     "d2gan": Entry(D2GANConfig(4, (8,), (8,), 0.5, 0.8), {"point": Field((2,), REAL)}, with_larger_weights),
     "veegan": Entry(VEEGANConfig(latent=4, hidden=(16,)), {"point": Field((2,), REAL)}),
+    "unrolled_gan": Entry(UnrolledGANConfig(latent=4, hidden=(16, 16), unroll=2), {"point": Field((2,), REAL)}),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
