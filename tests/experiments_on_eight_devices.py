@@ -19,6 +19,8 @@ COMMANDS = {
     "cgan": TWO,
     "dcgan": TWO,
     "d2gan": TWO,
+    "improved_gan": TWO,
+    "semi_supervised_gan": TWO,
     "unrolled_gan": TWO,
     "veegan": TWO,
     "ddpm": [*TWO, "--sampling-steps", "2"],

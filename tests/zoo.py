@@ -24,11 +24,13 @@ from gen_jax.models import (
     GMMConfig,
     HMMConfig,
     ImprovedDDPMConfig,
+    ImprovedGANConfig,
     LatentConfig,
     LDAConfig,
     MaxoutGANConfig,
     RectificationConfig,
     ScoreSDEConfig,
+    SemiSupervisedGANConfig,
     UnrolledGANConfig,
     VAEConfig,
     VDMConfig,
@@ -119,6 +121,13 @@ ZOO = {
     "d2gan": Entry(D2GANConfig(4, (8,), (8,), 0.5, 0.8), {"point": Field((2,), REAL)}, with_larger_weights),
     "veegan": Entry(VEEGANConfig(latent=4, hidden=(16,)), {"point": Field((2,), REAL)}),
     "unrolled_gan": Entry(UnrolledGANConfig(latent=4, hidden=(16, 16), unroll=2), {"point": Field((2,), REAL)}),
+    "improved_gan": Entry(
+        ImprovedGANConfig(4, (16,), 8, (16,), 4, 2, matching="features", history=0.1), {"point": Field((2,), REAL)}
+    ),
+    "semi_supervised_gan": Entry(
+        SemiSupervisedGANConfig(4, (16,), 8, (16, 8), input_noise=0.1, noise=0.1),
+        {"point": Field((2,), REAL), "label": Field((), SYMBOL, 3), "labelled": Field((), SYMBOL, 2)},
+    ),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
