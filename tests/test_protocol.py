@@ -110,7 +110,8 @@ def _further():
 
 
 everyone = _names(set(DEEP))
-every_game = _names({*_further(), *DEEP, "ddgan"})  # three turns of the largest networks: a minute
+# Wrappers of a game that plays itself, and three turns of the largest networks: a minute.
+every_game = _names({*_further(), *DEEP, "unrolled_gan", "improved_gan", "ddgan"})
 # Operation by operation all others take a minute together.
 eagerly = _names(set(EVERY) - {"gmm", "vae", "vqvae_codec", "dcgan"})
 

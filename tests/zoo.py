@@ -7,10 +7,12 @@ import jax
 
 from gen_jax.fields import COUNT, REAL, SYMBOL, Field, Fields, images
 from gen_jax.models import (
+    CGANConfig,
     ClassifierGuidedConfig,
     CLDConfig,
     Configuration,
     ConsistencyConfig,
+    D2GANConfig,
     DCGANConfig,
     DDGANConfig,
     DDPMConfig,
@@ -22,12 +24,17 @@ from gen_jax.models import (
     GMMConfig,
     HMMConfig,
     ImprovedDDPMConfig,
+    ImprovedGANConfig,
     LatentConfig,
     LDAConfig,
+    MaxoutGANConfig,
     RectificationConfig,
     ScoreSDEConfig,
+    SemiSupervisedGANConfig,
+    UnrolledGANConfig,
     VAEConfig,
     VDMConfig,
+    VEEGANConfig,
     VQCodecConfig,
     VQVAEConfig,
 )
@@ -43,6 +50,11 @@ def as_made(params: Params) -> Params:
 def with_a_teacher_who_knows_more(params: Params) -> Params:
     """An untrained student agrees with its teacher, and has nothing to learn."""
     return {**params, "teacher": jax.tree.map(lambda leaf: leaf + 0.05, params["teacher"])}
+
+
+def with_larger_weights(params: Params) -> Params:
+    """Where they start next to zero, the first steps are rounding."""
+    return jax.tree.map(lambda leaf: 20 * leaf, params)
 
 
 class Entry(NamedTuple):
@@ -99,6 +111,22 @@ ZOO = {
     "gan": Entry(
         GANConfig(latent=4, hidden=(16,), gradient_penalty=1.0, conditional=True),
         {"point": Field((2,), REAL), "label": Field((), SYMBOL, 3)},
+    ),
+    "maxout_gan": Entry(
+        MaxoutGANConfig(latent=4, hidden=(16,), units=(8,), pieces=2, dropout=0.1), SMALL, with_larger_weights
+    ),
+    "cgan": Entry(
+        CGANConfig(4, 8, 8, 16, (8, 4, 8), (2, 2, 2), dropout=0.1), images((4, 4, 1), 3), with_larger_weights
+    ),
+    "d2gan": Entry(D2GANConfig(4, (8,), (8,), 0.5, 0.8), {"point": Field((2,), REAL)}, with_larger_weights),
+    "veegan": Entry(VEEGANConfig(latent=4, hidden=(16,)), {"point": Field((2,), REAL)}),
+    "unrolled_gan": Entry(UnrolledGANConfig(latent=4, hidden=(16, 16), unroll=2), {"point": Field((2,), REAL)}),
+    "improved_gan": Entry(
+        ImprovedGANConfig(4, (16,), 8, (16,), 4, 2, matching="features", history=0.1), {"point": Field((2,), REAL)}
+    ),
+    "semi_supervised_gan": Entry(
+        SemiSupervisedGANConfig(4, (16,), 8, (16, 8), input_noise=0.1, noise=0.1),
+        {"point": Field((2,), REAL), "label": Field((), SYMBOL, 3), "labelled": Field((), SYMBOL, 2)},
     ),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "ddpm": Entry(

@@ -47,6 +47,7 @@ from gen_jax.evaluate.measure import METRICS, STREAMING, Choices, Figure, measur
 from gen_jax.evaluate.memorisation import Memorisation, Neighbours, memorisation, nearest
 from gen_jax.evaluate.modes import Mixture, Modes, grid, modes, ring
 from gen_jax.evaluate.moments import Moments, merge, moments
+from gen_jax.evaluate.parzen import choose_bandwidth, parzen_log_likelihood
 from gen_jax.evaluate.precision_recall import Overlap, overlap
 from gen_jax.evaluate.sets import ExampleSet, from_array, from_source
 from gen_jax.evaluate.statistics import Accumulator, Statistics, load_statistics, save_statistics, summarise
@@ -71,6 +72,7 @@ __all__ = [
     "Provenance",
     "Statistics",
     "cards",
+    "choose_bandwidth",
     "classifier_score",
     "compare",
     "extrapolate",
@@ -99,6 +101,7 @@ __all__ = [
     "open_examples",
     "overlap",
     "pair_frequencies",
+    "parzen_log_likelihood",
     "read_feature_network",
     "ring",
     "save_feature_network",

@@ -14,7 +14,14 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     VAE        VQVAEConfig             vqvae                VQVAE             vqvae          van den Oord et al. 2017
     any        LatentConfig            latent               Latent            latent         Rombach et al. 2022
     GAN        GANConfig               gan                  GAN               points         Goodfellow et al. 2014
+    GAN        MaxoutGANConfig         maxout_gan           GAN               maxout_gan     Goodfellow et al. 2014
+    GAN        CGANConfig              cgan                 GAN               cgan           Mirza and Osindero 2014
     GAN        DCGANConfig             dcgan                GAN               dcgan          Radford et al. 2016
+    GAN        D2GANConfig             d2gan                GAN               d2gan          Nguyen et al. 2017
+    GAN        VEEGANConfig            veegan               VEEGAN            veegan         Srivastava et al. 2017
+    GAN        UnrolledGANConfig       unrolled_gan         UnrolledGAN       unrolled_gan   Metz et al. 2017
+    GAN        ImprovedGANConfig       improved_gan         Historical        improved_gan   Salimans et al. 2016
+    GAN        SemiSupervisedGANConfig semi_supervised_gan  SemiSupervisedGAN semi_supervised_gan Salimans et al. 2016
     diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
     diffusion  ImprovedDDPMConfig      improved_ddpm        LearnedVariance   improved_ddpm  Nichol and Dhariwal 2021
     diffusion  ScoreSDEConfig          score_sde            Diffusion         score_sde      Song et al. 2021
@@ -32,9 +39,11 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
 import importlib
 from typing import NamedTuple
 
+from gen_jax.models.cgan import CGANConfig
 from gen_jax.models.classifier_guidance import ClassifierGuided, ClassifierGuidedConfig
 from gen_jax.models.cld import CLD, CLDConfig
 from gen_jax.models.consistency import Consistency, ConsistencyConfig
+from gen_jax.models.d2gan import D2GANConfig
 from gen_jax.models.dcgan import DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
 from gen_jax.models.ddpm import DDPMConfig
@@ -46,12 +55,17 @@ from gen_jax.models.gan import GAN, GANConfig
 from gen_jax.models.gmm import GMM, GMMConfig
 from gen_jax.models.hmm import HiddenMarkov, HMMConfig
 from gen_jax.models.improved_ddpm import ImprovedDDPMConfig, LearnedVariance
+from gen_jax.models.improved_gan import Historical, ImprovedGANConfig
 from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.lda import LDA, LDAConfig
+from gen_jax.models.maxout_gan import MaxoutGANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
+from gen_jax.models.semi_supervised_gan import SemiSupervisedGAN, SemiSupervisedGANConfig
+from gen_jax.models.unrolled_gan import UnrolledGAN, UnrolledGANConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig
+from gen_jax.models.veegan import VEEGAN, VEEGANConfig
 from gen_jax.models.vqvae import VQVAE, VQCodec, VQCodecConfig, VQVAEConfig
 from gen_jax.protocol import Configuration, Model
 

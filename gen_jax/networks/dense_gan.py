@@ -1,20 +1,25 @@
 """Generator and critic of multilayer perceptrons, for examples of any shape.
 
-As in Goodfellow et al. 2014 (arXiv:1406.2661) but for the activations, which are leaky rectifiers in both. A label is
-appended to the input as a one-hot vector.
+As in Goodfellow et al. 2014 (arXiv:1406.2661) but for the activations, which are leaky rectifiers in both where no
+other is asked for. A label is appended to the input as a one-hot vector.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from gen_jax.nn.embed import appended
+from gen_jax.nn.layers import WEIGHTS
 from gen_jax.nn.mlp import MLP
 
 _LEAK = 0.2
+
+
+def _leaky(x: jax.Array) -> jax.Array:
+    return jax.nn.leaky_relu(x, _LEAK)
 
 
 class DenseGenerator(nnx.Module):
@@ -26,6 +31,8 @@ class DenseGenerator(nnx.Module):
       hidden: widths of the hidden layers.
       limit: of what comes out, by tanh; infinite for any real numbers.
       classes: 0 for a generator without labels.
+      activation: of the hidden layers.
+      kernel_init: of all weights.
     """
 
     def __init__(
@@ -36,10 +43,13 @@ class DenseGenerator(nnx.Module):
         hidden: Sequence[int],
         limit: float = math.inf,
         classes: int = 0,
+        activation: Callable[[jax.Array], jax.Array] = _leaky,
+        kernel_init: nnx.Initializer = WEIGHTS,
         rngs: nnx.Rngs,
     ):
         self.shape, self.limit, self.classes = tuple(shape), limit, classes
-        self.body = MLP(latent + classes, hidden, math.prod(shape), activation=_leaky, rngs=rngs)
+        inputs, outputs = latent + classes, math.prod(shape)
+        self.body = MLP(inputs, hidden, outputs, activation=activation, kernel_init=kernel_init, rngs=rngs)
 
     def __call__(
         self,
@@ -57,9 +67,19 @@ class DenseGenerator(nnx.Module):
 class DenseCritic(nnx.Module):
     """Examples ``[B, *shape]`` to logits ``[B]``; its arguments are those of :class:`DenseGenerator`."""
 
-    def __init__(self, shape: Sequence[int], *, hidden: Sequence[int], classes: int = 0, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        hidden: Sequence[int],
+        classes: int = 0,
+        activation: Callable[[jax.Array], jax.Array] = _leaky,
+        kernel_init: nnx.Initializer = WEIGHTS,
+        rngs: nnx.Rngs,
+    ):
         self.classes = classes
-        self.body = MLP(math.prod(shape) + classes, hidden, 1, activation=_leaky, rngs=rngs)
+        inputs = math.prod(shape) + classes
+        self.body = MLP(inputs, hidden, 1, activation=activation, kernel_init=kernel_init, rngs=rngs)
 
     def __call__(
         self,
@@ -71,10 +91,6 @@ class DenseCritic(nnx.Module):
     ) -> jax.Array:
         """See the class."""
         return self.body(_with_label(x.reshape(len(x), -1), label, self.classes))[:, 0]
-
-
-def _leaky(x: jax.Array) -> jax.Array:
-    return jax.nn.leaky_relu(x, _LEAK)
 
 
 def _with_label(x: jax.Array, label: jax.Array | None, classes: int) -> jax.Array:
