@@ -22,7 +22,7 @@ from gen_jax import Adam, Training, data
 from gen_jax.checks import Count, plain
 from gen_jax.evaluate.modes import MIXTURES, Modes, modes
 from gen_jax.models import Configuration, d2gan, gan, unrolled_gan, veegan
-from gen_jax.train.checkpoint import write_atomically
+from gen_jax.train.files import write_atomically
 
 FAST = Adam(learning_rate=1e-3, b1=0.5)
 SLOW = Adam(learning_rate=1e-4, b1=0.5)
