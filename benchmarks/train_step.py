@@ -63,8 +63,8 @@ def our_run(model: Model, optimizers: dict[str, Adam], images: np.ndarray) -> tu
     """Our train step of any game on one batch of 8-bit images, and the parameters that it starts from."""
     mesh, batch = shard.data_mesh(), {"image": images}
     recipes = {name: adam.build(1) for name, adam in optimizers.items()}
-    state = init_state(model.init, model.turns, recipes, jax.random.key(0), prepare(shard.place(batch, mesh)))
-    state = jax.tree.map(jnp.copy, state)  # which is donated: no two leaves may share a buffer
+    begin = jax.jit(lambda key, batch: init_state(model.init, model.turns, recipes, key, prepare(batch)))
+    state = begin(jax.random.key(0), shard.place(batch, mesh))
     params = jax.device_get(state.params)
     step = make_step(model.turns, recipes, Average(), prepare=prepare)
     due = tuple(range(len(model.turns)))
@@ -192,7 +192,7 @@ def assert_equal(network: Network, module: torch.nn.Module, *inputs: np.ndarray)
     Raises:
       AssertionError: if they do not.
     """
-    initial, buffers = network.init(jax.random.key(0))
+    initial, buffers = jax.jit(network.init)(jax.random.key(0))
     leaves, structure = jax.tree.flatten(initial)
     # Away from the initial ones, where the last convolution is zero and so is everything behind it.
     params = jax.tree.unflatten(structure, [x + 0.05 * _normal(*x.shape) for x in leaves])
