@@ -15,6 +15,8 @@ from gen_jax.losses.adversarial import (
     minimax,
     non_saturating,
     r1,
+    relativistic,
+    relativistic_average,
     wasserstein,
 )
 
@@ -24,7 +26,15 @@ LOSSES = {
     "hinge": hinge,
     "least_squares": least_squares,
     "wasserstein": wasserstein,
+    "relativistic": relativistic,
+    "relativistic_average": relativistic_average,
 }
+
+
+def of_generator(loss, real, fake):
+    return loss.generator(fake, real) if loss.is_relativistic else loss.generator(fake)
+
+
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 
 # p = N(0, 1) against q = N(mean, std^2): log 4 - 2 JSD and 2 (1 - TV), by quadrature in double precision.
@@ -92,7 +102,7 @@ def test_fitted_logit_is_the_log_density_ratio():
     np.testing.assert_allclose(result.fun, 0.712633, atol=2e-4)
 
 
-@every_loss
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES.values() if not loss.is_relativistic])
 def test_fitted_critic_is_the_best(loss):
     # Free logits on a discrete space: descending the critic's loss must stop where its closed form says.
     p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
@@ -144,6 +154,8 @@ def test_values_at_an_undecided_critic():
         "hinge": 2,
         "least_squares": 0.5,
         "wasserstein": 0,
+        "relativistic": np.log(2),
+        "relativistic_average": np.log(2),
     }
     for name, loss in LOSSES.items():
         np.testing.assert_allclose(loss.critic(zero, zero), expected[name], rtol=1e-6)
@@ -155,7 +167,9 @@ def test_stable_at_extreme_logits(loss):
         for fake in (-1e4, 0.0, 1e4):
             arguments = jnp.full(3, real), jnp.full(3, fake)
             chex.assert_tree_all_finite(jax.value_and_grad(loss.critic, argnums=(0, 1))(*arguments))
-            chex.assert_tree_all_finite(jax.value_and_grad(loss.generator)(arguments[1]))
+            chex.assert_tree_all_finite(
+                jax.value_and_grad(lambda real, fake: of_generator(loss, real, fake), argnums=1)(*arguments)
+            )
     # and exact: softplus(1e4) is 1e4
     if loss is non_saturating:
         assert loss.generator(jnp.full(3, -1e4)) == 1e4
@@ -168,7 +182,35 @@ def test_means_over_the_batch(loss):
     shuffled = jax.random.permutation(jax.random.key(1), 6)
     for other in (lambda a: jnp.tile(a, 4), lambda a: a[shuffled], lambda a: a[:, None]):
         np.testing.assert_allclose(loss.critic(other(real), other(fake)), loss.critic(real, fake), rtol=1e-6)
-        np.testing.assert_allclose(loss.generator(other(fake)), loss.generator(fake), rtol=1e-6)
+        np.testing.assert_allclose(
+            of_generator(loss, other(real), other(fake)), of_generator(loss, real, fake), rtol=1e-6
+        )
+
+
+def test_the_best_relativistic_critic_reaches_the_divergence_of_pairs():
+    """log 2 - JSD(p x q, q x p), at log p - log q and any constant; examples of which each stands for a quarter."""
+    p, q = np.array([2, 1, 1]) / 4, np.array([1, 1, 2]) / 4
+    pairs, turned = np.outer(p, q), np.outer(q, p)
+    middle = (pairs + turned) / 2
+    divergence = 0.5 * (pairs * np.log(pairs / middle) + turned * np.log(turned / middle)).sum()
+    logit = jnp.asarray(np.log(p / q), jnp.float32)
+    real, fake = (a.ravel() for a in np.meshgrid([0, 0, 1, 2], [0, 1, 2, 2]))
+    for constant in (0.0, 5.0):
+        best = relativistic.critic(logit[real] + constant, logit[fake] + constant)
+        np.testing.assert_allclose(best, np.log(2) - divergence, rtol=1e-5)
+    noise = np.random.default_rng(0).normal(size=(20, 3))
+    assert all(relativistic.critic((logit + e)[real], (logit + e)[fake]) > best for e in noise)
+
+
+@pytest.mark.parametrize("loss", [relativistic, relativistic_average], ids=["pairs", "averages"])
+def test_relativistic_losses_see_differences_alone(loss):
+    real, fake = jax.random.normal(jax.random.key(0), (2, 6))
+    np.testing.assert_allclose(loss.critic(real + 3.0, fake + 3.0), loss.critic(real, fake), rtol=1e-5)
+    np.testing.assert_allclose(loss.generator(fake, real), loss.critic(fake, real), rtol=1e-6)  # the places exchanged
+    for value in (loss.critic(real * 0, fake * 0), loss.generator(fake * 0, real * 0)):
+        np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
+    sure = -loss.critic(real + 50.0, fake), loss.generator(fake, real + 50.0)
+    np.testing.assert_allclose(sure, (0.0, 50 + (real - fake).mean()), rtol=1e-5, atol=1e-6)
 
 
 PENALTIES = {

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from gen_jax.fields import images
-from gen_jax.interpolate import lerp, slerp
+from gen_jax.interpolate import arithmetic, lerp, slerp
 from gen_jax.models.dcgan import REFERENCE, SMALL, DCGANConfig
-from gen_jax.models.gan import arithmetic
 from gen_jax.networks import dcgan as nets
 from gen_jax.nn.functional import parameter_count
 from gen_jax.protocol import Model

@@ -7,12 +7,20 @@ A critic gives a logit ``d`` per example; ``sp`` is softplus, means are over the
     hinge           critic  E relu(1 - d_real) + E relu(1 + d_fake)   generator  -E d_fake               (3)
     least squares   critic  1/2 E (d_real - 1)^2 + 1/2 E d_fake^2     generator  1/2 E (d_fake - 1)^2    (4)
     Wasserstein     critic  E d_fake - E d_real                       generator  -E d_fake               (5)
+    relativistic    critic  E sp(d_fake - d_real)                     generator  E sp(d_real - d_fake)   (8)
+
+and, against means over the batch, with r = d_real - E d_fake and f = d_fake - E d_real,
+
+    relativistic average    critic  1/2 E sp(-r) + 1/2 E sp(f)    generator  1/2 E sp(r) + 1/2 E sp(-f)  (9)
 
 At its optimum the critic's (1) is ``log 4 - 2 JSD(p, q)``, with ``d = log p - log q``, and (3) is
 ``2 (1 - TV(p, q))``. The critic's losses are *sums* of two terms, not means: where the generator has won,
-(1) stands at log 4 = 1.386.
+(1) stands at log 4 = 1.386. In (8) real and fake examples are pairs, as they lie in the batch: its optimum is
+``log 2 - JSD(p x q, q x p)`` at the same ``d`` and any constant, and (8) and (9) stand at log 2 where the generator has
+won.
 
     R1                gamma / 2 E ||grad_x d(x)||^2           over real x                                (6)
+    R2                gamma / 2 E ||grad_x d(x)||^2           over fake x                                (6)
     gradient penalty  weight E (||grad_x d(x)|| - 1)^2        over x = real + u (fake - real)            (7)
 
 with one ``u ~ U[0, 1]`` per example. Norms are per example, over all axes but the first.
@@ -20,6 +28,7 @@ with one ``u ~ U[0, 1]`` per example. Norms are per example, over all axes but t
 (1), (2): Goodfellow et al. 2014, arXiv 1406.2661. (3): Lim and Ye 2017, arXiv 1705.02894.
 (4): Mao et al. 2016, arXiv 1611.04076. (5): Arjovsky et al. 2017, arXiv 1701.07875.
 (6): Mescheder et al. 2018, arXiv 1801.04406. (7): Gulrajani et al. 2017, arXiv 1704.00028.
+(8), (9): Jolicoeur-Martineau 2018, arXiv 1807.00734; (8) with both of (6): Huang et al. 2024, arXiv 2501.05441.
 """
 
 from collections.abc import Callable
@@ -35,11 +44,13 @@ Critic = Callable[[jax.Array], jax.Array]  # [B, ...] -> logits [B]
 class AdversarialLoss(NamedTuple):
     """What critic and generator minimise.
 
-    ``critic(real_logits, fake_logits)`` and ``generator(fake_logits)`` map logits of any shape to a scalar.
+    ``critic(real_logits, fake_logits)`` and ``generator(fake_logits)`` map logits of any shape to a scalar; where the
+    loss is relativistic, it is ``generator(fake_logits, real_logits)``.
     """
 
     critic: Callable[[jax.Array, jax.Array], jax.Array]
-    generator: Callable[[jax.Array], jax.Array]
+    generator: Callable[..., jax.Array]
+    is_relativistic: bool = False
 
 
 def _cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:
@@ -70,6 +81,22 @@ wasserstein = AdversarialLoss(
 )
 """(5): the negative of the critic's loss estimates a multiple of the distance, if the critic is Lipschitz."""
 
+relativistic = AdversarialLoss(
+    lambda real, fake: softplus(fake - real).mean(),
+    lambda fake, real: softplus(real - fake).mean(),
+    is_relativistic=True,
+)
+"""(8): a critic says which of two is the real one, so that no example is worth anything by itself."""
+
+
+def _average(upper: jax.Array, lower: jax.Array) -> jax.Array:
+    above, below = upper - lower.mean(), lower - upper.mean()
+    return 0.5 * softplus(-above).mean() + 0.5 * softplus(below).mean()
+
+
+relativistic_average = AdversarialLoss(_average, _average, is_relativistic=True)
+"""(9)."""
+
 
 def r1(critic: Critic, real: jax.Array, *, gamma: float) -> jax.Array:
     """(6), note its 1/2. Needs no square root, so it is smooth where the gradient is zero.
@@ -77,7 +104,7 @@ def r1(critic: Critic, real: jax.Array, *, gamma: float) -> jax.Array:
     Args:
       critic: maps ``[B, ...]`` to logits ``[B]``. If it lets examples see each other (minibatch
         statistics), what is penalised is the gradient of the sum of all logits.
-      real: ``[B, ...]``, where the gradient is taken.
+      real: ``[B, ...]``, where the gradient is taken; R2 is the same at generated examples.
       gamma: weight.
     """
     return 0.5 * gamma * _squared_gradient_norms(critic, real).mean()

@@ -6,7 +6,8 @@ loss L of a critic D, all is minimised:
 
 (1) critic     L.critic(D(x), D(G(z))) + the penalties of every step,   z ~ N(0, I)
 (2) penalty    of every n-th step: a turn of its own, one more step of the critic's optimizer
-(3) generator  sum over critics of L.generator(D(G(z))),   every n-th step of the critics'
+(3) generator  sum over critics of L.generator(D(G(z))), of relativistic losses L.generator(D(G(z)), D(x)),
+               every n-th step of the critics'
 
 Statistics of batches, which some networks depend on, are kept apart in four ways: real and fake examples pass a critic
 as two batches, never one; (1) updates that critic's running statistics alone and (3) the generator's alone; in either
@@ -14,7 +15,7 @@ turn the other networks normalise by their batch and forget it; samples are made
 depends on those drawn with it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -39,6 +40,8 @@ LOSSES: dict[str, AdversarialLoss] = {
     "hinge": adversarial.hinge,
     "least_squares": adversarial.least_squares,
     "wasserstein": adversarial.wasserstein,
+    "relativistic": adversarial.relativistic,
+    "relativistic_average": adversarial.relativistic_average,
 }
 
 
@@ -65,6 +68,11 @@ class Critic(NamedTuple):
 def r1(gamma: float, every: int = 1) -> Penalty:
     """(6) of :mod:`gen_jax.losses.adversarial`."""
     return Penalty(lambda critic, real, fake, key: adversarial.r1(critic, real, gamma=gamma), every)
+
+
+def r2(gamma: float, every: int = 1) -> Penalty:
+    """(6) there, at generated examples."""
+    return Penalty(lambda critic, real, fake, key: adversarial.r1(critic, fake, gamma=gamma), every)
 
 
 def gradient_penalty(weight: float, every: int = 1) -> Penalty:
@@ -174,8 +182,11 @@ class GAN:
         losses = []
         for critic in self.critics:
             apply = partial(critic.network.apply, params[critic.name], buffers[critic.name])
-            logits, _ = apply(fake, self._label(batch), train=True, key=_noise(key)[1])
-            losses.append(critic.loss.generator(logits))
+            judged = [(fake, _noise(key)[1])]
+            if critic.loss.is_relativistic:
+                judged.append((batch[self.makes], _noise(key)[0]))
+            logits = [apply(x, self._label(batch), train=True, key=noise)[0] for x, noise in judged]
+            losses.append(critic.loss.generator(*logits))
         return sum(losses[1:], losses[0]), Aux({}, {"generator": statistics})
 
     def sample(
@@ -238,19 +249,6 @@ class GAN:
         return batch["label"] if self.classes else None
 
 
-def arithmetic(add: Sequence[jax.Array], subtract: Sequence[jax.Array] = ()) -> jax.Array:
-    """The latent ``[latent]`` of "smiling woman + man - woman": a concept is a mean over exemplars.
-
-    Averaging is what makes it stable: a single exemplar brings all its accidents along (Radford et al. 2016).
-
-    Args:
-      add: concepts, each of latents ``[k, latent]``.
-      subtract: likewise.
-    """
-    means = [z.mean(axis=0) for z in add] + [-z.mean(axis=0) for z in subtract]
-    return jnp.sum(jnp.stack(means), axis=0)
-
-
 def _noise(key: jax.Array) -> jax.Array:
     """Keys of what networks draw while they train: of a critic at real and at fake examples, and of the generator."""
     return jax.random.split(jax.random.fold_in(key, 1), 3)
@@ -269,10 +267,14 @@ class GANConfig:
     """Width of z."""
     hidden: tuple[Count, ...] = (256, 256)
     """Widths of the hidden layers, in generator and critic."""
-    loss: Literal["minimax", "non_saturating", "hinge", "least_squares", "wasserstein"] = "non_saturating"
+    loss: Literal[
+        "minimax", "non_saturating", "hinge", "least_squares", "wasserstein", "relativistic", "relativistic_average"
+    ] = "non_saturating"
     """What generator and critic minimise."""
     r1: Amount = 0.0
     """Weight gamma of the penalty gamma / 2 ||gradient||^2 at real examples; 0 for none."""
+    r2: Amount = 0.0
+    """Weight of the same penalty at generated examples."""
     gradient_penalty: Amount = 0.0
     """Weight of the penalty (||gradient|| - 1)^2 between real and fake examples; 0 for none."""
     penalty_every: Count = 1
@@ -292,9 +294,8 @@ class GANConfig:
         classes = known_classes(fields, conditional=self.conditional)
         options = {"shape": field.shape, "hidden": self.hidden, "classes": classes}
         generator = network(DenseGenerator, latent=self.latent, limit=field.kind.limit, **options)
-        penalties = [r1(self.r1, self.penalty_every)] if self.r1 else []
-        if self.gradient_penalty:
-            penalties.append(gradient_penalty(self.gradient_penalty, self.penalty_every))
+        weights = {r1: self.r1, r2: self.r2, gradient_penalty: self.gradient_penalty}
+        penalties = [penalty(weight, self.penalty_every) for penalty, weight in weights.items() if weight]
         critic = Critic("critic", network(DenseCritic, **options), LOSSES[self.loss], tuple(penalties))
         return GAN(field.shape, classes, generator, (critic,), self.latent, self.generator_every, makes=name)
 
