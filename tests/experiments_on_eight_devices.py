@@ -18,6 +18,7 @@ COMMANDS = {
     "maxout_gan": TWO,
     "cgan": TWO,
     "dcgan": TWO,
+    "wgan": TWO,
     "d2gan": TWO,
     "improved_gan": TWO,
     "semi_supervised_gan": TWO,

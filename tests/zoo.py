@@ -37,6 +37,7 @@ from gen_jax.models import (
     VEEGANConfig,
     VQCodecConfig,
     VQVAEConfig,
+    WGANConfig,
 )
 from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Params
@@ -129,6 +130,7 @@ ZOO = {
         {"point": Field((2,), REAL), "label": Field((), SYMBOL, 3), "labelled": Field((), SYMBOL, 2)},
     ),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
+    "wgan": Entry(WGANConfig(base=4, latent=8)),
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
     ),

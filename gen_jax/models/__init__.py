@@ -17,6 +17,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     GAN        MaxoutGANConfig         maxout_gan           GAN               maxout_gan     Goodfellow et al. 2014
     GAN        CGANConfig              cgan                 GAN               cgan           Mirza and Osindero 2014
     GAN        DCGANConfig             dcgan                GAN               dcgan          Radford et al. 2016
+    GAN        WGANConfig              wgan                 GAN               wgan           Arjovsky et al. 2017
     GAN        D2GANConfig             d2gan                GAN               d2gan          Nguyen et al. 2017
     GAN        VEEGANConfig            veegan               VEEGAN            veegan         Srivastava et al. 2017
     GAN        UnrolledGANConfig       unrolled_gan         UnrolledGAN       unrolled_gan   Metz et al. 2017
@@ -67,6 +68,7 @@ from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.veegan import VEEGAN, VEEGANConfig
 from gen_jax.models.vqvae import VQVAE, VQCodec, VQCodecConfig, VQVAEConfig
+from gen_jax.models.wgan import WGANConfig
 from gen_jax.protocol import Configuration, Model
 
 CONFIGURATIONS: tuple[type[Configuration], ...] = tuple(

@@ -1,0 +1,62 @@
+"""WGAN: a critic whose weights are kept small measures how far samples are from data.
+
+Arjovsky, Chintala and Bottou 2017 (arXiv:1701.07875); the losses are (5) of :mod:`gen_jax.losses.adversarial`, the game
+is that of :mod:`gen_jax.models.gan`, the networks are those of :mod:`gen_jax.networks.dcgan`:
+
+    critic     minimises  E D(G(z)) - E D(x)         |weights| <= c,   z ~ N(0, I)                        (1)
+    generator  minimises  -E D(G(z))                 every fifth step of the critic's                     (2)
+
+Where D may be any function of slope K at most, the least of (1) is -K W1(data, samples); the metric ``real_logit`` less
+``fake_logit`` is that estimate. The cut at c belongs to the critic's optimizer (``clip_weights``) and falls upon all
+that it learns, scales of normalisations among them. The paper's hundred steps of the critic before each of the first 25
+of the generator, and before every 500th, are not taken: turns come at equal intervals.
+"""
+
+from functools import partial
+
+from gen_jax.checks import Count, plain
+from gen_jax.fields import Fields, known_classes, of_images
+from gen_jax.losses.adversarial import wasserstein
+from gen_jax.models.gan import GAN, Critic
+from gen_jax.networks import dcgan as nets
+from gen_jax.nn.fit import padded
+from gen_jax.nn.functional import network
+
+
+@plain
+class WGANConfig:
+    """A WGAN of a DCGAN's networks as plain data."""
+
+    latent: Count = 100
+    """Width of z."""
+    base: Count = 64
+    """Channels at the highest resolution; each halving of the side doubles them."""
+    generator_every: Count = 5
+    """Turns of the critic for each of the generator."""
+    conditional: bool = False
+    """Tell generator and critic the label; needs labelled data."""
+    label_width: Count = 32
+    """Width of the label's embedding in the generator."""
+
+    def build(self, fields: Fields) -> GAN:
+        """The game on images of any size.
+
+        Raises:
+          ValueError: if labels are asked for and missing.
+        """
+        shape, _ = of_images(fields)
+        classes = known_classes(fields, conditional=self.conditional)
+        common = {"channels": shape[2], "base": self.base, "classes": classes}
+        generate = partial(network, nets.Generator, latent=self.latent, label_width=self.label_width, **common)
+        generator = padded(generate, shape[:2], nets.MULTIPLE)
+        critic = Critic(
+            "critic", padded(partial(network, nets.Critic, **common), shape[:2], nets.MULTIPLE), wasserstein
+        )
+        return GAN(shape, classes, generator, (critic,), self.latent, self.generator_every)
+
+
+REFERENCE = WGANConfig()
+"""64x64 colour: the networks of the DCGAN's reference. RMSProp 5e-5, weights within 0.01, batches of 64."""
+
+SMALL = WGANConfig(latent=64, base=32)
+"""8x8 digits or 28x28 Fashion-MNIST in minutes on two CPU cores."""
