@@ -19,11 +19,12 @@ import tyro
 import gen_jax
 from gen_jax import From, Stage, Training, cli, data, ruler
 from gen_jax.begin import Beginning
-from gen_jax.checks import Count, Number, plain
+from gen_jax.checks import Amount, Count, Number, plain
 from gen_jax.fitting import source_of
 from gen_jax.models import Configuration
 from gen_jax.run import Run, newest_checkpoint
 from gen_jax.settings import ConfigError, configuration_from, read_settings, stage_names
+from gen_jax.train import watch
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.files import read_log
 from gen_jax.train.optimizers import Adam, RMSProp
@@ -62,6 +63,9 @@ class Place:
     """Number of processes, with a coordinator's address."""
     process: Number = 0
     """Index of this process, with a coordinator's address."""
+    stall_seconds: Amount = 1800.0
+    """End with status 75, and say where every thread stands, when nothing has moved for so long; compiling is not
+    counted. 0 waits for ever."""
 
 
 @plain
@@ -112,8 +116,10 @@ def launch(presets: Mapping[str, Any], *, name: str, doc: str | None, main: Call
             description=f"{doc or ''}\n\nPresets (--preset): {', '.join(presets)}; this help is of {preset!r}.",
         )
         cli.use_compilation_cache()
-        _connect(getattr(settings, "place", None))
-        (main or functools.partial(train, title=name))(settings)
+        place = getattr(settings, "place", Place())
+        _connect(place)
+        with watch.limited(place.stall_seconds):
+            (main or functools.partial(train, title=name))(settings)
 
     sys.exit(cli.execute(run, data_error=data.DataError))
 
@@ -259,8 +265,8 @@ def _preset(arguments: list[str], presets: Mapping[str, Any]) -> tuple[str, list
     return chosen, rest
 
 
-def _connect(place: Place | None) -> None:
-    if place is None or not place.coordinator:
+def _connect(place: Place) -> None:
+    if not place.coordinator:
         return
     if place.coordinator == "auto":
         jax.distributed.initialize()

@@ -1,7 +1,7 @@
 """From the command line to a call: typed settings, one line for every mistake, and the exit status.
 
-0 done; 2 settings, 3 data, 5 diverged, 6 checkpoints, 74 disk; 130 and 143 stopped by SIGINT and SIGTERM (the state
-was saved: the same command goes on).
+0 done; 2 settings, 3 data, 5 diverged, 6 checkpoints, 74 disk, 75 stalled (by :mod:`gen_jax.train.watch`); 130 and 143
+stopped by SIGINT and SIGTERM (the same command goes on).
 """
 
 import contextlib
@@ -65,7 +65,7 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
     from gen_jax.settings import ConfigError
     from gen_jax.train.checkpoint import CheckpointError
     from gen_jax.train.loop import DivergedError
-    from gen_jax.train.signals import InterruptedRun
+    from gen_jax.train.signals import InterruptedRun, Terminated, terminating
 
     statuses: tuple[tuple[type[BaseException], int], ...] = (
         (data_error, DATA),
@@ -76,7 +76,7 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
         (OSError, DISK),
     )
     try:
-        with _one_line_warnings():
+        with terminating(), _one_line_warnings():
             main()
     except InterruptedRun as stopped:
         print(str(stopped), file=sys.stderr)
@@ -84,6 +84,9 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Terminated:
+        print("stopped by SIGTERM, without waiting for anything; the same command begins or goes on", file=sys.stderr)
+        return 143
     except tuple(kind for kind, _ in statuses) as error:
         if os.environ.get("GEN_JAX_DEBUG"):
             traceback.print_exc()
