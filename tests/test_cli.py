@@ -151,6 +151,9 @@ def test_a_diverged_run_names_step_and_player_and_saves_nothing(tmp_path, capsys
     status, lines = run(arguments, capsys, monkeypatch)
     assert status == 5 and lines[-1].startswith("error: step 1: params.") and "of player 'vae' is not" in lines[-1]
     assert not list(tmp_path.rglob("manifest.json"))
+    # what it advises works: nothing was saved, and so the directory takes other settings
+    arguments = [*TINY, "--learning-rate", "1e-3", "--steps", "2", "--workdir", str(tmp_path / "run")]
+    assert "--workdir" not in lines[-1] and run(arguments, capsys, monkeypatch)[0] == 0
 
 
 def test_train_sample_evaluate_and_ask(tmp_path, capsys, monkeypatch):

@@ -71,10 +71,11 @@ class Training:
 class DivergedError(RuntimeError):
     """A loss, a gradient or what a step has made of the state is not finite."""
 
-    def __init__(self, step: int, what: str, player: str, value: str):
+    def __init__(self, step: int, what: str, player: str, value: str, *, saved: bool = False):
+        elsewhere = " in another --workdir, as what is saved in this one is of these settings" if saved else ""
         super().__init__(
             f"step {step}: {what} of player {player!r} is {value}; not saved. Lower that player's learning rate, or "
-            "clip its gradient (--clip-norm 1)"
+            f"clip its gradient (--clip-norm 1){elsewhere}"
         )
 
 
@@ -289,10 +290,14 @@ class _Run:
             for name in report.vital:
                 if not np.isfinite(figures[name][offset]):
                     player, figure = name.split("/")
-                    raise DivergedError(done + offset, figure, player, str(figures[name][offset]))
+                    raise self._diverged(done + offset, figure, player, str(figures[name][offset]))
             self.window.append({name: float(value[offset]) for name, value in figures.items()})
         watch.moved()
         self.reporter.advance(done + count, self._spent())
+
+    def _diverged(self, step: int, what: str, player: str, value: str) -> DivergedError:
+        saved = self.checkpoints is not None and self.checkpoints.any()
+        return DivergedError(step, what, player, value, saved=saved)
 
     def _log(self, done: int) -> None:
         self._drain()
@@ -328,7 +333,7 @@ class _Run:
         self._drain()  # a state is kept only after its losses, and then itself, were found finite
         fault = not_finite(state)
         if fault:
-            raise DivergedError(done, *fault, "not finite")
+            raise self._diverged(done, *fault, "not finite")
         if self.checkpoints:
             self.owed.note(done, owed)
             self.checkpoints.save(state, self._facts(done))
