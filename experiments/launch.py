@@ -6,6 +6,7 @@ changes one field.
 """
 
 import functools
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -66,6 +67,22 @@ class Place:
     stall_seconds: Amount = 1800.0
     """End with status 75, and say where every thread stands, when nothing has moved for so long; compiling is not
     counted. 0 waits for ever."""
+    connect_seconds: Count = 300
+    """How long to wait for all processes to come, with a coordinator's address."""
+
+    def __post_init__(self) -> None:
+        if self.process >= self.processes:
+            raise ValueError(
+                f"process: expected less than --processes, {self.processes}, got {self.process}; the first is 0"
+            )
+        if self.processes > 1 and not self.coordinator:
+            raise ValueError(f"processes: {self.processes} need the --coordinator, host:port of process 0")
+        host, _, port = self.coordinator.rpartition(":")
+        sound = bool(host) and port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 2**16
+        if self.coordinator not in ("", "auto") and not sound:
+            raise ValueError(
+                f"coordinator: expected host:port with a port of 1 to 65535, or auto, got {self.coordinator!r}"
+            )
 
 
 @plain
@@ -266,9 +283,25 @@ def _preset(arguments: list[str], presets: Mapping[str, Any]) -> tuple[str, list
 
 
 def _connect(place: Place) -> None:
+    """Meets the other processes, where there are any.
+
+    Raises:
+      ConfigError: where the address has no host, or the environment of a slice does not say who they are.
+    """
     if not place.coordinator:
         return
     if place.coordinator == "auto":
-        jax.distributed.initialize()
-    else:
-        jax.distributed.initialize(place.coordinator, place.processes, place.process)
+        try:
+            jax.distributed.initialize()
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"--coordinator auto finds no other processes here ({error}); give host:port, --processes and --process"
+            ) from error
+        return
+    host, _, port = place.coordinator.rpartition(":")
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"--coordinator {place.coordinator}: no such host ({error}); look at its name") from error
+    wait = place.connect_seconds
+    jax.distributed.initialize(place.coordinator, place.processes, place.process, initialization_timeout=wait)

@@ -87,6 +87,17 @@ def _bad_flags():
     yield ["--accumulate", "3"], "--accumulate 3"
     yield ["--decay", "cosin"], "cosine"
     yield ["--learning-rate", "nan"], "learning_rate: expected 0 or more, got nan"
+    for address in ("localhost", "localhost:abc", "localhost:0", "localhost:65536", ":99", "localhost:\u0663", "a:-1"):
+        yield ["--coordinator", address, "--processes", "2"], "expected host:port with a port of 1 to 65535, or auto"
+    yield ["--coordinator", f"{'x' * 70}.invalid:99"], "no such host"
+    yield ["--coordinator", "auto"], "finds no other processes here"
+    yield (
+        ["--coordinator", "localhost:99", "--process", "2", "--processes", "2"],
+        "process: expected less than --processes, 2, got 2",
+    )
+    yield ["--processes", "2"], "need the --coordinator"
+    yield ["--processes", "0"], "expected 1 or more, got 0"
+    yield ["--process", "-1"], "expected 0 or more, got -1"
     yield ["--begin", "vae"], "expected PLAYER=DIRECTORY"
     yield ["--begin", "vae=/nowhere"], "holds no run"
     yield ["--metrics", "fidd", "--evaluate-every", "1"], "unknown metric 'fidd'"
