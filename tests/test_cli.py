@@ -6,6 +6,8 @@ import sys
 import warnings
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -243,6 +245,19 @@ def test_a_warning_of_ours_is_one_line():
     assert cli.execute(main, data_error=data.DataError) == 0
     assert shown[0] == "warning: step 6 is not usable\n" and shown[1].startswith("there.py:1: DeprecationWarning")
     assert warnings.formatwarning is before
+
+
+def test_out_of_memory_is_one_line(capsys):
+    def host():
+        np.empty((10**15,), np.float64)
+
+    def device():
+        jax.jit(lambda: jnp.zeros((10**15,)) + 1)().block_until_ready()
+
+    for main in (host, device):
+        assert cli.execute(main, data_error=data.DataError) == 4
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: out of memory (") and "lower the batch size" in line
 
 
 def test_an_unforeseen_error_keeps_its_traceback():
