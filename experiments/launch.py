@@ -6,6 +6,7 @@ changes one field.
 """
 
 import functools
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +20,12 @@ import tyro
 import gen_jax
 from gen_jax import From, Stage, Training, cli, data, ruler
 from gen_jax.begin import Beginning
-from gen_jax.checks import Count, Number, plain
+from gen_jax.checks import Amount, Count, Number, plain
 from gen_jax.fitting import source_of
 from gen_jax.models import Configuration
 from gen_jax.run import Run, newest_checkpoint
 from gen_jax.settings import ConfigError, configuration_from, read_settings, stage_names
+from gen_jax.train import watch
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.files import read_log
 from gen_jax.train.optimizers import Adam, RMSProp
@@ -62,6 +64,25 @@ class Place:
     """Number of processes, with a coordinator's address."""
     process: Number = 0
     """Index of this process, with a coordinator's address."""
+    stall_seconds: Amount = 1800.0
+    """End with status 75, and say where every thread stands, when nothing has moved for so long; compiling is not
+    counted. 0 waits for ever."""
+    connect_seconds: Count = 300
+    """How long to wait for all processes to come, with a coordinator's address."""
+
+    def __post_init__(self) -> None:
+        if self.process >= self.processes:
+            raise ValueError(
+                f"process: expected less than --processes, {self.processes}, got {self.process}; the first is 0"
+            )
+        if self.processes > 1 and not self.coordinator:
+            raise ValueError(f"processes: {self.processes} need the --coordinator, host:port of process 0")
+        host, _, port = self.coordinator.rpartition(":")
+        sound = bool(host) and port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 2**16
+        if self.coordinator not in ("", "auto") and not sound:
+            raise ValueError(
+                f"coordinator: expected host:port with a port of 1 to 65535, or auto, got {self.coordinator!r}"
+            )
 
 
 @plain
@@ -112,8 +133,10 @@ def launch(presets: Mapping[str, Any], *, name: str, doc: str | None, main: Call
             description=f"{doc or ''}\n\nPresets (--preset): {', '.join(presets)}; this help is of {preset!r}.",
         )
         cli.use_compilation_cache()
-        _connect(getattr(settings, "place", None))
-        (main or functools.partial(train, title=name))(settings)
+        place = getattr(settings, "place", Place())
+        _connect(place)
+        with watch.limited(place.stall_seconds):
+            (main or functools.partial(train, title=name))(settings)
 
     sys.exit(cli.execute(run, data_error=data.DataError))
 
@@ -259,10 +282,26 @@ def _preset(arguments: list[str], presets: Mapping[str, Any]) -> tuple[str, list
     return chosen, rest
 
 
-def _connect(place: Place | None) -> None:
-    if place is None or not place.coordinator:
+def _connect(place: Place) -> None:
+    """Meets the other processes, where there are any.
+
+    Raises:
+      ConfigError: where the address has no host, or the environment of a slice does not say who they are.
+    """
+    if not place.coordinator:
         return
     if place.coordinator == "auto":
-        jax.distributed.initialize()
-    else:
-        jax.distributed.initialize(place.coordinator, place.processes, place.process)
+        try:
+            jax.distributed.initialize()
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"--coordinator auto finds no other processes here ({error}); give host:port, --processes and --process"
+            ) from error
+        return
+    host, _, port = place.coordinator.rpartition(":")
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"--coordinator {place.coordinator}: no such host ({error}); look at its name") from error
+    wait = place.connect_seconds
+    jax.distributed.initialize(place.coordinator, place.processes, place.process, initialization_timeout=wait)

@@ -46,7 +46,10 @@ class Within:
     def holds(self, value: float) -> bool:
         """Whether a finite value lies in it."""
         low = self.low < value if self.open_low else self.low <= value
-        return low and (value < self.high if self.open_high else value <= self.high) and math.isfinite(value)
+        try:
+            return low and (value < self.high if self.open_high else value <= self.high) and math.isfinite(value)
+        except OverflowError:  # a whole number that is larger than any float
+            return False
 
     def __str__(self) -> str:
         """As an error names it."""

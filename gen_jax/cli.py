@@ -1,7 +1,7 @@
 """From the command line to a call: typed settings, one line for every mistake, and the exit status.
 
-0 done; 2 settings, 3 data, 5 diverged, 6 checkpoints, 74 disk; 130 and 143 stopped by SIGINT and SIGTERM (the state
-was saved: the same command goes on).
+0 done; 2 settings, 3 data, 4 memory, 5 diverged, 6 checkpoints, 74 disk, 75 stalled (by :mod:`gen_jax.train.watch`);
+130 and 143 stopped by SIGINT and SIGTERM (the same command goes on).
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import tyro
 
 T = TypeVar("T")
 
-SETTINGS, DATA, DIVERGED, CHECKPOINT, DISK = 2, 3, 5, 6, 74
+SETTINGS, DATA, MEMORY, DIVERGED, CHECKPOINT, DISK = 2, 3, 4, 5, 6, 74
 
 
 class UsageError(ValueError):
@@ -65,7 +65,7 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
     from gen_jax.settings import ConfigError
     from gen_jax.train.checkpoint import CheckpointError
     from gen_jax.train.loop import DivergedError
-    from gen_jax.train.signals import InterruptedRun
+    from gen_jax.train.signals import InterruptedRun, Terminated, terminating
 
     statuses: tuple[tuple[type[BaseException], int], ...] = (
         (data_error, DATA),
@@ -76,7 +76,7 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
         (OSError, DISK),
     )
     try:
-        with _one_line_warnings():
+        with terminating(), _one_line_warnings():
             main()
     except InterruptedRun as stopped:
         print(str(stopped), file=sys.stderr)
@@ -84,11 +84,23 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Terminated:
+        print("stopped by SIGTERM, without waiting for anything; the same command begins or goes on", file=sys.stderr)
+        return 143
     except tuple(kind for kind, _ in statuses) as error:
         if os.environ.get("GEN_JAX_DEBUG"):
             traceback.print_exc()
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return next(status for kind, status in statuses if isinstance(error, kind))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        if os.environ.get("GEN_JAX_DEBUG"):
+            traceback.print_exc()
+        reason = " ".join(str(error).split()) or "no more is given to this process"
+        advice = "lower the batch size, give --accumulate, or make the model smaller"
+        print(f"error: out of memory ({reason:.200}); {advice}", file=sys.stderr)
+        return MEMORY
     return 0
 
 

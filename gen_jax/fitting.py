@@ -242,10 +242,25 @@ def _transformation(optimizer: Optimizer, model: Model, player: str, training: T
 def _notes(
     model: Model, optimizers: Mapping[str, Optimizer], training: Training, known: Mapping[str, Any] | None
 ) -> list[str]:
-    """What becomes of learning rates that decay, where a run goes on for longer than it was begun for."""
+    """What is not as it was: other programs, and learning rates that decay, where a run goes on for longer."""
     if known is None:
         return []
     before = known["training"]
+    return [*_other_programs(training, before), *_other_decays(model, optimizers, training, before)]
+
+
+def _other_programs(training: Training, before: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} was {before[name]} and is now {getattr(training, name)}: other programs, whose last digits differ, so"
+        " that the run does not end bit-identical to one that was not stopped"
+        for name in ("steps_per_call", "fsdp")
+        if before.get(name, getattr(training, name)) != getattr(training, name)
+    ]
+
+
+def _other_decays(
+    model: Model, optimizers: Mapping[str, Optimizer], training: Training, before: Mapping[str, Any]
+) -> list[str]:
     if training.seconds or before["seconds"]:
         changed = before["seconds"] != training.seconds
         return [_by_clock(name, before["seconds"], training.seconds) for name in _decaying(optimizers) if changed]

@@ -16,7 +16,7 @@ from gen_jax.fields import SYMBOL, Field, Fields
 from gen_jax.programs import Program
 from gen_jax.protocol import Batch, Buffers, Configuration, Model, Params
 from gen_jax.settings import ConfigError, configuration_from, last_stage, read_settings
-from gen_jax.train import checkpoint, shard
+from gen_jax.train import checkpoint, shard, signals
 from gen_jax.train.loop import Result
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ class Run:
         compiled = self.programs.setdefault((name, id(self.model)), Program(many))
         size = max(1, min(n, batch_size))
         for start in range(0, n, size):
+            signals.heed()
             part = {field: np.resize(x[start : start + size], (size, *np.shape(x)[1:])) for field, x in batch.items()}
             indices = np.arange(start, start + size, dtype=np.uint32)
             yield compiled(self.params, self.buffers, key, indices, data.prepare(part, fields=self.fields)), n - start

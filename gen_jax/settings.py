@@ -16,6 +16,7 @@ import jax
 from gen_jax import data, fields
 from gen_jax.checks import nearest
 from gen_jax.models import CONFIGURATIONS, Configuration
+from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.files import write_atomically
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import RECIPES, Optimizer
@@ -212,6 +213,8 @@ def claimed(
 ) -> Iterator[Path | None]:
     """The directory, held by this process alone; ``before`` is its ``config.json``, where there is a sound one.
 
+    It belongs to its configuration once something was saved: a start that was refused or has diverged holds nothing.
+
     Raises:
       ConfigError: if it belongs to another configuration, or is held by another process.
     """
@@ -219,7 +222,7 @@ def claimed(
         yield None
         return
     path = Path(directory)
-    if before is not None:
+    if before is not None and Checkpoints(path / "checkpoints").any():
         _check_same(path, held(before), held(settings))
     path.mkdir(parents=True, exist_ok=True)
     if jax.process_index():

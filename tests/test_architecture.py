@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "begin": {"run", "settings", "protocol", "train"},
     "fitting": {"begin", "run", "settings", "protocol", "fields", "reading", "data", "train"},
     "stages": {"fitting", "begin", "run", "settings", "protocol", "train"},
-    "ruler": {"run", "settings", "checks", "fields", "reading", "data", "evaluate"},
+    "ruler": {"run", "settings", "checks", "fields", "reading", "data", "evaluate", "train"},
 }  # fmt: skip
 TOP = ("cli", "__init__", "__main__", "evaluate/__main__")  # put everything together
 LAYERS = set(ALLOWED)

@@ -6,6 +6,8 @@ import sys
 import warnings
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,6 +89,17 @@ def _bad_flags():
     yield ["--accumulate", "3"], "--accumulate 3"
     yield ["--decay", "cosin"], "cosine"
     yield ["--learning-rate", "nan"], "learning_rate: expected 0 or more, got nan"
+    for address in ("localhost", "localhost:abc", "localhost:0", "localhost:65536", ":99", "localhost:\u0663", "a:-1"):
+        yield ["--coordinator", address, "--processes", "2"], "expected host:port with a port of 1 to 65535, or auto"
+    yield ["--coordinator", f"{'x' * 70}.invalid:99"], "no such host"
+    yield ["--coordinator", "auto"], "finds no other processes here"
+    yield (
+        ["--coordinator", "localhost:99", "--process", "2", "--processes", "2"],
+        "process: expected less than --processes, 2, got 2",
+    )
+    yield ["--processes", "2"], "need the --coordinator"
+    yield ["--processes", "0"], "expected 1 or more, got 0"
+    yield ["--process", "-1"], "expected 0 or more, got -1"
     yield ["--begin", "vae"], "expected PLAYER=DIRECTORY"
     yield ["--begin", "vae=/nowhere"], "holds no run"
     yield ["--metrics", "fidd", "--evaluate-every", "1"], "unknown metric 'fidd'"
@@ -151,6 +164,9 @@ def test_a_diverged_run_names_step_and_player_and_saves_nothing(tmp_path, capsys
     status, lines = run(arguments, capsys, monkeypatch)
     assert status == 5 and lines[-1].startswith("error: step 1: params.") and "of player 'vae' is not" in lines[-1]
     assert not list(tmp_path.rglob("manifest.json"))
+    # what it advises works: nothing was saved, and so the directory takes other settings
+    arguments = [*TINY, "--learning-rate", "1e-3", "--steps", "2", "--workdir", str(tmp_path / "run")]
+    assert "--workdir" not in lines[-1] and run(arguments, capsys, monkeypatch)[0] == 0
 
 
 def test_train_sample_evaluate_and_ask(tmp_path, capsys, monkeypatch):
@@ -229,6 +245,19 @@ def test_a_warning_of_ours_is_one_line():
     assert cli.execute(main, data_error=data.DataError) == 0
     assert shown[0] == "warning: step 6 is not usable\n" and shown[1].startswith("there.py:1: DeprecationWarning")
     assert warnings.formatwarning is before
+
+
+def test_out_of_memory_is_one_line(capsys):
+    def host():
+        np.empty((10**15,), np.float64)
+
+    def device():
+        jax.jit(lambda: jnp.zeros((10**15,)) + 1)().block_until_ready()
+
+    for main in (host, device):
+        assert cli.execute(main, data_error=data.DataError) == 4
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: out of memory (") and "lower the batch size" in line
 
 
 def test_an_unforeseen_error_keeps_its_traceback():

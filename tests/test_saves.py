@@ -374,3 +374,16 @@ def test_what_lies_where_a_step_is_to_be_saved_is_put_aside(checkpoints, kind):
         play(training=dataclasses.replace(longer, sample_every=1), directory=checkpoints.parent, draw=intrude)
     assert Checkpoints(checkpoints).steps() == [9, 12] and (checkpoints / "9.corrupt").exists()
     assert verify(place) is None
+
+
+def test_what_may_change_on_resume_and_changes_bits_is_said(run, capsys):
+    def said(**changes):
+        training = dataclasses.replace(QUICK, steps=6, **changes)
+        gen_jax.fit(TINY, IMAGES, training=training, directory=run)
+        return [line for line in capsys.readouterr().err.splitlines() if "bit-identical" in line]
+
+    assert said() == []
+    assert [line.split(":")[1].strip() for line in said(steps_per_call=2)] == ["steps_per_call was 1 and is now 2"]
+    assert [line.split(":")[1].strip() for line in said(steps_per_call=2, fsdp=True)] == [
+        "fsdp was False and is now True"
+    ]

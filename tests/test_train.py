@@ -205,7 +205,7 @@ def test_a_player_without_optimizer_is_named():
 @pytest.mark.parametrize("call", [1, 2])
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path, call):
     training = dataclasses.replace(QUICK, steps=9, checkpoint_every=2, steps_per_call=call)
-    with pytest.raises(DivergedError, match="step 4: loss of player 'point' is nan"):
+    with pytest.raises(DivergedError, match=r"step 4: loss of player 'point' is nan.* in another --workdir"):
         play(Point(poison=4), training, tmp_path)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.newest_good() == 4  # the state before the poisoned step

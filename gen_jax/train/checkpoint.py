@@ -62,6 +62,10 @@ class Checkpoints:
             int(path.name) for path in self.directory.iterdir() if _STEP.fullmatch(path.name) and path.is_dir()
         )
 
+    def any(self) -> bool:
+        """Whether anything was saved here, good or not, or put aside."""
+        return bool(self.steps()) or any(self.directory.glob(f"*{ASIDE}"))
+
     def save(self, state: State, metadata: Mapping[str, Any]) -> None:
         """Starts to save ``state`` under its step, with ``metadata``; the caller may donate it at once.
 

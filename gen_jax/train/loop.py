@@ -21,13 +21,13 @@ from jax.sharding import Mesh
 
 from gen_jax.checks import Amount, Count, Number, Share, plain
 from gen_jax.protocol import Model, State, Tree, due
-from gen_jax.train import shard
+from gen_jax.train import shard, watch
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.ema import Average
 from gen_jax.train.files import cut_back
 from gen_jax.train.owed import SHOWN, Owed
 from gen_jax.train.report import Reporter, Row, mean_rows
-from gen_jax.train.signals import InterruptedRun, stop_signals
+from gen_jax.train.signals import Asked, InterruptedRun, agreed, stop_signals
 from gen_jax.train.state import Batches, abstract_state, check_begin, initial_state, not_finite
 from gen_jax.train.step import Prepare, Report, Step, make_step
 
@@ -71,10 +71,11 @@ class Training:
 class DivergedError(RuntimeError):
     """A loss, a gradient or what a step has made of the state is not finite."""
 
-    def __init__(self, step: int, what: str, player: str, value: str):
+    def __init__(self, step: int, what: str, player: str, value: str, *, saved: bool = False):
+        elsewhere = " in another --workdir, as what is saved in this one is of these settings" if saved else ""
         super().__init__(
             f"step {step}: {what} of player {player!r} is {value}; not saved. Lower that player's learning rate, or "
-            "clip its gradient (--clip-norm 1)"
+            f"clip its gradient (--clip-norm 1){elsewhere}"
         )
 
 
@@ -131,7 +132,7 @@ def fit(
     Raises:
       BeginError: a player cannot begin as asked.
       DivergedError: a loss, a gradient norm or a state to be kept is not finite; nothing non-finite was saved.
-      InterruptedRun: SIGINT or SIGTERM; the state was saved.
+      InterruptedRun: SIGINT or SIGTERM; the state was saved, and what it owes is made up for by the same call.
       CheckpointError: the directory's checkpoints cannot be used.
     """
     mesh = mesh or shard.data_mesh()
@@ -171,13 +172,20 @@ def fit(
     run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, owed, facts, reporter)
     run.compile_seconds = float(earlier.get("compile_seconds", 0.0)) + time.monotonic() - began
     run.train_seconds, run.clock = spent, spent
-    with reporter, stop_signals() as stop, checkpoints or nullcontext():  # however it ends, the last save is finished
-        if first:
-            reporter.say(f"goes on from step {first}")
-        for note in notes:
-            reporter.say(note)
-        run.show(state, late)
-        state = run.train(state, stop)
+    with reporter, stop_signals() as stop, watch.watched():
+        with checkpoints or nullcontext():  # however it ends, the last save is finished
+            if first:
+                reporter.say(f"goes on from step {first}")
+            for note in notes:
+                reporter.say(note)
+            try:
+                run.show(state, late)
+            except Asked as asked:
+                raise InterruptedRun(asked.signal, first) from None
+            state = run.train(state, stop)
+        number = agreed(stop())
+        if number:
+            raise InterruptedRun(number, int(state.step))
     return Result(state, reporter.rows, run.train_seconds, run.compile_seconds)
 
 
@@ -200,6 +208,7 @@ class _Run:
     train_seconds: float = 0.0
     clock: float = 0.0  # seconds of training, as all processes know them
     window_start: float = 0.0
+    window_done: int = 0
     side: float = 0.0  # of this window: compiling, sampling, saving
     compiled: dict[tuple[tuple[int, ...], int], Callable] = field(default_factory=dict)
     window: list[dict[str, float]] = field(default_factory=list)
@@ -209,7 +218,7 @@ class _Run:
         """Steps until the end or a signal."""
         done = int(state.step)
         source = self.batches.iterate(done)
-        self.window_start, window_done, self.side = time.monotonic(), done, 0.0
+        self.window_start, self.window_done, self.side = time.monotonic(), done, 0.0
         while not self._ended(done):
             count = self._steps_in_one_call(done)
             batch, turns = self._next_batch(source, count), due(self.model.turns, done)
@@ -224,13 +233,9 @@ class _Run:
             number = self._agreed(stop(), before, done)
             last = self._ended(done) or bool(number)
             if last or _crossed(before, done, self.training.log_every):
-                self._drain()
-                elapsed = time.monotonic() - self.window_start - self.side
-                self.train_seconds += elapsed
-                self._log(done, done - window_done, elapsed)
-                self.window_start, window_done, self.side = time.monotonic(), done, 0.0
+                self._log(done)
             began = time.monotonic()
-            self._keep(state, before, done, last, bool(number))
+            number = self._keep(state, before, done, last, number)
             self.side += time.monotonic() - began
             if number:
                 raise InterruptedRun(number, done)
@@ -285,32 +290,56 @@ class _Run:
             for name in report.vital:
                 if not np.isfinite(figures[name][offset]):
                     player, figure = name.split("/")
-                    raise DivergedError(done + offset, figure, player, str(figures[name][offset]))
+                    raise self._diverged(done + offset, figure, player, str(figures[name][offset]))
             self.window.append({name: float(value[offset]) for name, value in figures.items()})
+        watch.moved()
         self.reporter.advance(done + count, self._spent())
 
-    def _log(self, done: int, steps: int, elapsed: float) -> None:
-        speed = steps / max(elapsed, 1e-9)
+    def _diverged(self, step: int, what: str, player: str, value: str) -> DivergedError:
+        saved = self.checkpoints is not None and self.checkpoints.any()
+        return DivergedError(step, what, player, value, saved=saved)
+
+    def _log(self, done: int) -> None:
+        self._drain()
+        elapsed = time.monotonic() - self.window_start - self.side
+        self.train_seconds += elapsed
+        speed = (done - self.window_done) / max(elapsed, 1e-9)
         size = self.batches.batch_size
         row = {"step": done, "examples": done * size, "seconds": self.train_seconds}
         row |= {"steps_per_second": speed, "examples_per_second": speed * size}
         self.reporter.write(row | mean_rows(self.window))
         self.window.clear()
+        self.window_start, self.window_done, self.side = time.monotonic(), done, 0.0
 
-    def _keep(self, state: State, before: int, done: int, last: bool, stopped: bool) -> None:
-        saving = self.checkpoints and (last or _crossed(before, done, self.training.checkpoint_every))
-        if saving or last:
-            self._drain()  # a state is kept only after its losses, and then itself, were found finite
-            fault = not_finite(state)
-            if fault:
-                raise DivergedError(done, *fault, "not finite")
-        shown = self._due_to_be_shown(before, done, last and not stopped)
-        if self.checkpoints and saving:
-            self.owed.note(done, shown)
+    def _keep(self, state: State, before: int, done: int, last: bool, number: int) -> int:
+        """Saves and shows what is due; the signal that asked to stop, of which ``number`` is heard already."""
+        saving = last or bool(self.checkpoints and _crossed(before, done, self.training.checkpoint_every))
+        shown = self._due_to_be_shown(before, done)
+        if saving:
+            self._save(state, done, shown)
+        if number:
+            return number  # what is due to be shown is owed
+        try:
+            self.show(state, shown)
+        except Asked as asked:
+            if not saving:
+                if self.window_done < done:
+                    self._log(done)
+                self._save(state, done, shown)
+            return asked.signal
+        return 0
+
+    def _save(self, state: State, done: int, owed: Sequence[str]) -> None:
+        self._drain()  # a state is kept only after its losses, and then itself, were found finite
+        fault = not_finite(state)
+        if fault:
+            raise self._diverged(done, *fault, "not finite")
+        if self.checkpoints:
+            self.owed.note(done, owed)
             self.checkpoints.save(state, self._facts(done))
-        self.show(state, shown)
 
-    def _due_to_be_shown(self, before: int, done: int, ended: bool) -> list[str]:
+    def _due_to_be_shown(self, before: int, done: int) -> list[str]:
+        ended = self._ended(done)
         samples, measurements = self.training.sample_every, self.training.evaluate_every
         drawn = self.draw and (ended or (samples and _crossed(before, done, samples)))
         measured = self.evaluate and measurements and (ended or _crossed(before, done, measurements))
