@@ -1,6 +1,7 @@
 """Signals and the watch: wherever a run is, it hears; and what was cut off is made up for."""
 
 import dataclasses
+import functools
 import os
 import signal
 import subprocess
@@ -133,7 +134,11 @@ def test_who_asks_twice_does_not_wait(monkeypatch):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_before_anything_is_trained_a_signal_ends_the_command_with_a_line(number, status, capsys):
+def test_before_anything_is_trained_a_signal_ends_the_command_with_a_line(number, status, capsys, request):
+    # A job in the background is born with interrupts ignored.
+    request.addfinalizer(functools.partial(signal.signal, number, signal.getsignal(number)))
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
     def read_data():
         signal.raise_signal(number)
         pytest.fail("the signal was not heard")
