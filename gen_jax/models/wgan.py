@@ -1,7 +1,7 @@
 """WGAN: a critic whose weights are kept small measures how far samples are from data.
 
 Arjovsky, Chintala and Bottou 2017 (arXiv:1701.07875); the losses are (5) of :mod:`gen_jax.losses.adversarial`, the game
-is that of :mod:`gen_jax.models.gan`, the networks are those of :mod:`gen_jax.networks.dcgan`:
+is that of :mod:`gen_jax.models.gan`, the networks are those of :mod:`gen_jax.models.dcgan`:
 
     critic     minimises  E D(G(z)) - E D(x)         |weights| <= c,   z ~ N(0, I)                        (1)
     generator  minimises  -E D(G(z))                 every fifth step of the critic's                     (2)
@@ -12,15 +12,13 @@ that it learns, scales of normalisations among them. The paper's hundred steps o
 of the generator, and before every 500th, are not taken: turns come at equal intervals.
 """
 
-from functools import partial
+from dataclasses import replace
 
 from gen_jax.checks import Count, plain
-from gen_jax.fields import Fields, known_classes, of_images
+from gen_jax.fields import Fields
 from gen_jax.losses.adversarial import wasserstein
-from gen_jax.models.gan import GAN, Critic
-from gen_jax.networks import dcgan as nets
-from gen_jax.nn.fit import padded
-from gen_jax.nn.functional import network
+from gen_jax.models.dcgan import DCGANConfig
+from gen_jax.models.gan import GAN
 
 
 @plain
@@ -44,15 +42,9 @@ class WGANConfig:
         Raises:
           ValueError: if labels are asked for and missing.
         """
-        shape, _ = of_images(fields)
-        classes = known_classes(fields, conditional=self.conditional)
-        common = {"channels": shape[2], "base": self.base, "classes": classes}
-        generate = partial(network, nets.Generator, latent=self.latent, label_width=self.label_width, **common)
-        generator = padded(generate, shape[:2], nets.MULTIPLE)
-        critic = Critic(
-            "critic", padded(partial(network, nets.Critic, **common), shape[:2], nets.MULTIPLE), wasserstein
-        )
-        return GAN(shape, classes, generator, (critic,), self.latent, self.generator_every)
+        game = DCGANConfig(self.latent, self.base, self.conditional, self.label_width).build(fields)
+        critics = tuple(critic._replace(loss=wasserstein) for critic in game.critics)
+        return replace(game, critics=critics, generator_every=self.generator_every)
 
 
 REFERENCE = WGANConfig()
