@@ -21,7 +21,7 @@ $(VENV)/made: requirements.txt setup.cfg pyproject.toml
 demo: $(VENV)/made  ## every family on the embedded digits, one table (at most 12 minutes on 2 cores)
 	$(RUN) -m experiments.trilemma --data digits --seconds-per-model $(SECONDS_PER_MODEL) --workdir runs/demo
 
-test: $(VENV)/made  ## the fast tests (a quarter of an hour on 2 cores, less once their programs are compiled)
+test: $(VENV)/made  ## the fast tests (ten minutes on 2 cores, less once their programs are compiled)
 	$(RUN) -m pytest
 
 prove: $(VENV)/made  ## the long proofs, in six shards; SHARD=2 is one of them

@@ -30,14 +30,16 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--shard"):
-        return
-    shard, count = map(int, config.getoption("--shard").split("/"))
-    if not 1 <= shard <= count:
-        raise pytest.UsageError(f"--shard: expected I/N with 1 <= I <= N, got {shard}/{count}")
-    kept = [item for item in items if zlib.crc32(repr(_whole(item)).encode()) % count == shard - 1]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = kept
+    if config.getoption("--shard"):
+        shard, count = map(int, config.getoption("--shard").split("/"))
+        if not 1 <= shard <= count:
+            raise pytest.UsageError(f"--shard: expected I/N with 1 <= I <= N, got {shard}/{count}")
+        kept = [item for item in items if zlib.crc32(repr(_whole(item)).encode()) % count == shard - 1]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
+    for item in items:  # one worker makes and compiles what the tests of a module share
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def _whole(item):

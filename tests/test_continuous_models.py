@@ -20,6 +20,7 @@ from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Network
+from tests.tiers import mostly_slow
 
 SHAPE = (8, 8, 1)
 MEAN, SPREAD = 0.2, 0.3
@@ -79,9 +80,7 @@ def test_loss_of_a_network_that_says_zero(name):
     np.testing.assert_allclose(loss(jax.random.split(jax.random.key(1), 8)).mean(), expected, rtol=0.01)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("edm", "flow"))) for n in MODELS]
-)
+@pytest.mark.parametrize("name", mostly_slow(MODELS, "edm"))
 def test_the_best_affine_network_is_the_exact_denoiser_of_normal_data(name):
     """At any one time; a quadratic loss is minimised by one step of Newton's."""
     model = MODELS[name].build(images(SHAPE))
@@ -101,7 +100,7 @@ def test_the_best_affine_network_is_the_exact_denoiser_of_normal_data(name):
         np.testing.assert_allclose(got, normal(model.process, x_t, t), atol=0.01)
 
 
-@pytest.mark.parametrize("name", SAMPLED)
+@pytest.mark.parametrize("name", mostly_slow(SAMPLED, "ve", "flow_of_vp"))
 def test_every_sampler_reaches_the_law_of_the_data(name):
     configuration, evaluations = SAMPLED[name]
     model, *state = with_denoiser(configuration.build(images(SHAPE)), normal)
@@ -112,7 +111,7 @@ def test_every_sampler_reaches_the_law_of_the_data(name):
     np.testing.assert_allclose([x.mean(), x.std()], [MEAN, SPREAD], atol=0.02)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n != "flow" else []) for n in MODELS])
+@pytest.mark.parametrize("name", mostly_slow(MODELS, "flow"))
 def test_log_probabilities_of_normal_data_are_exact(name):
     """Of the dequantised image, pixels being independent, so that probes are exact."""
     configuration = dataclasses.replace(MODELS[name], probes=2)

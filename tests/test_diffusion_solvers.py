@@ -215,6 +215,7 @@ def test_langevin_stays_where_there_is_no_score():
     assert np.isfinite(got).all() and (got[2] != x[2]).all()
 
 
+@pytest.mark.slow
 def test_samples_do_not_depend_on_their_batch_mates():
     x = jax.random.normal(jax.random.key(4), (8, 3))
     when = times.even(1.0, 1e-3, 12)

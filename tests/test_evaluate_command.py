@@ -163,6 +163,7 @@ def trained_state(directory):
     return checkpoint.state_sha256(checkpoint.read(path, abstract))
 
 
+@pytest.mark.slow
 def test_measuring_during_training_leaves_it_as_it_is(tmp_path):
     model, states = DenseVAEConfig(latent=2, hidden=(8,)), {}
     measuring = during_training(data.load("digits"), tmp_path / "measured", metrics=("fid", "prdc"), number=80, seed=0)

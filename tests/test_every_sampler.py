@@ -27,6 +27,7 @@ from tests.sampler_oracles import (
     quantile,
     spread_error,
 )  # fmt: skip
+from tests.tiers import mostly_slow
 
 
 class Row(NamedTuple):
@@ -69,7 +70,14 @@ SAMPLERS = {
     "heun_with_churn": Row(partial(solvers.heun, churn=10.0), 2, True, False),
 }
 BETTER = {("euler_maruyama", "ve"): 2}  # at these steps the variance's error of first order cancels
+QUICK = ("ddim", "dpm_solver_2m", "heun", "unipc_2", "flow_runge_kutta", "fixed_small", "euler_maruyama_corrected")
 FIRST = {name for name, row in SAMPLERS.items() if row.order == 1} | {"flow_euler"}
+
+
+def those(obey):
+    """Names of the samplers that a law is about."""
+    names = [name for name, row in SAMPLERS.items() if obey(row)]
+    return mostly_slow(names, *(name for name in QUICK if name in names))
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +86,7 @@ def double():
         yield
 
 
-@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if row.order is not None])
+@pytest.mark.parametrize("name", those(lambda row: row.order is not None))
 def test_orders(name):
     for number, (place, (process, _, _)) in enumerate(PATHS.items()):
         coarse, fine = (
@@ -88,7 +96,7 @@ def test_orders(name):
         assert abs(np.log2(coarse / fine) - order) < 0.3, place
 
 
-@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if not row.noisy])
+@pytest.mark.parametrize("name", those(lambda row: not row.noisy))
 def test_in_one_dimension_the_flow_is_the_quantile_map(name):
     """It keeps the order of its points, so it can be no other."""
     shares = np.array([0.02, 0.2, 0.4, 0.6, 0.9])
@@ -106,7 +114,7 @@ def chains_of(row):
             yield number, place, schedules.discrete(betas)
 
 
-@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if row.chains and not row.noisy])
+@pytest.mark.parametrize("name", those(lambda row: row.chains and not row.noisy))
 def test_on_a_chain_the_flow_tends_to_the_quantile_map(name):
     shares = np.array([0.02, 0.2, 0.4, 0.6, 0.9])
     end = [quantile(u) for u in shares]
@@ -119,7 +127,7 @@ def test_on_a_chain_the_flow_tends_to_the_quantile_map(name):
         assert fine < 0.025 and np.log2(coarse / fine) > 2 * 0.7, place  # into the data, all are of first order
 
 
-@pytest.mark.parametrize("name", [name for name, row in SAMPLERS.items() if row.noisy])
+@pytest.mark.parametrize("name", those(lambda row: row.noisy))
 def test_with_noise_the_law_is_that_of_the_data(name):
     draw, row = np.random.default_rng(0), SAMPLERS[name]
     shape = (40, 50)  # of many pixels, for the norms of a corrector

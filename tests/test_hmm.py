@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 from gen_jax.data import DataError, texts
 from gen_jax.fields import REAL, SYMBOL, Field
 from gen_jax.models import hmm
+from tests.tiers import mostly_slow
 
 KINDS = ("symbols", "diagonal", "full")
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -217,7 +218,7 @@ def known_chain(kind):
     return model, x, lengths, states
 
 
-@kinds
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, "symbols"))
 def test_parameters_of_known_data_are_recovered(kind):
     truth, x, lengths, states = known_chain(kind)
     finished = []
@@ -331,11 +332,9 @@ def batch_of(kind, length=True):
     return {"sequence": x} | ({"length": lengths.astype(jnp.int32)} if length else {})
 
 
-@pytest.mark.parametrize(
-    "kind, length",
-    [("symbols", True), ("symbols", False), ("full", True), pytest.param("diagonal", True, marks=pytest.mark.slow)],
-)
-def test_a_turn_is_one_step_of_em(kind, length):
+@pytest.mark.parametrize("kind", mostly_slow((*KINDS, "symbols of one length"), "symbols"))
+def test_a_turn_is_one_step_of_em(kind):
+    kind, length = kind.split()[0], "one length" not in kind
     with jax.enable_x64(False):
         model, batch = built(kind, length, transition_concentration=2.0), batch_of(kind, length)
         assert model.makes == "sequence" and model.given == (("length",) if length else ())

@@ -15,6 +15,7 @@ from sklearn.decomposition import LatentDirichletAllocation
 from gen_jax.data import DataError, texts
 from gen_jax.fields import COUNT, SYMBOL, Field
 from gen_jax.models import lda
+from tests.tiers import mostly_slow
 
 TOPICS, VOCABULARY, SLOTS = 4, 30, 12
 DIGAMMA = 1e-6  # scikit-learn's is a series without what is below 1 / (240 x^8), 2.5e-9 at x = 6
@@ -110,7 +111,7 @@ PRIORS = pytest.mark.parametrize("priors", [{}, {"alpha": 0.7, "eta": 0.02}])
 
 
 @PRIORS
-@pytest.mark.parametrize("iterations", [3, 100])
+@pytest.mark.parametrize("iterations", mostly_slow([3, 100], 3))
 def test_transform_score_and_perplexity_are_scikit_learns(priors, iterations):
     model, batch = built(**priors, iterations=iterations), corpus()
     x = table(batch)

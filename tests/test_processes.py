@@ -67,9 +67,8 @@ def wait_for(process, condition):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(
-    "model", [pytest.param(model, marks=[pytest.mark.slow] if model != "vae" else []) for model in MODELS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
 def test_a_killed_run_ends_bit_identical(model, tmp_path):
     finish(start(model, tmp_path / "whole"))
     metrics = tmp_path / "killed" / "metrics.jsonl"
@@ -84,6 +83,7 @@ def test_a_killed_run_ends_bit_identical(model, tmp_path):
     assert steps == list(range(1, 25))
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     process = start("vae", tmp_path / "run", "--steps", "100000")
     metrics = tmp_path / "run" / "metrics.jsonl"

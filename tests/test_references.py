@@ -21,6 +21,7 @@ from gen_jax.models import (
 )
 from gen_jax.models.edm import EDMConfig
 from gen_jax.networks.denoisers import NETWORKS, Denoiser
+from tests.tiers import mostly_slow
 
 CIFAR = (32, 32, 3)
 CONDITIONAL = dataclasses.replace(edm.REFERENCE, conditional=True)
@@ -90,10 +91,7 @@ def test_every_network_is_tried():
     assert set(NETWORKS) <= set(TINY)
 
 
-LONG = ("unet", "ncsn++ smooth", "classifier")  # the first is what other tests take, the second has another's code
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in TINY])
+@pytest.mark.parametrize("name", mostly_slow(TINY, "dit"))
 def test_losses_and_samples(name):
     """Of all turns, at random weights."""
     model = TINY[name].build(fields.images(SHAPE, CLASSES))

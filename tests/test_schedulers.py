@@ -12,6 +12,7 @@ import pytest
 from gen_jax.diffusion import guidance, langevin, samplers, schedules, solvers, times
 from gen_jax.diffusion import process as p
 from tests.scheduler_cases import CASES, RATIO, SIGMA_MAX, SIGMA_MIN, STEPS, dummy, mixture, noises, start
+from tests.tiers import mostly_slow
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "schedulers.npz"
 BETAS = schedules.linear_betas(1000)
@@ -90,7 +91,13 @@ OURS = UNIPC | {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = (
+    "unipc/2_bh2", "ddpm/fixed_small_clip", "ddim/leading", "ddim/eta_one_trailing", "dpm_solver/2_thresholded",
+    "heun/karras", "flow/euler", "ve/corrector",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", mostly_slow(CASES, *QUICK))
 def test_samplers_go_where_the_schedulers_of_diffusers_go(case, monkeypatch):
     sampler, process, when, *denoise = OURS[case]
     denoise, asked, drawn = (denoise or [exact(process)])[0], [], noises(case)

@@ -9,6 +9,7 @@ from gen_jax.fields import classes_of, images
 from gen_jax.nn.fit import padded, whole
 from gen_jax.nn.ladder import sizes
 from gen_jax.protocol import Network
+from tests.tiers import mostly_slow
 from tests.zoo import DEEP, ZOO
 
 SHAPES = [(30, 30, 1), (48, 64, 3), (7, 5, 1)]
@@ -34,7 +35,7 @@ def made(name, shape):
     return once, batch
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", mostly_slow(SHAPES, (7, 5, 1)), ids=str)
 @pytest.mark.parametrize("name", [name for name, entry in EVERY.items() if "image" in entry.fields])
 def test_every_model_takes_images_of_every_size(name, shape):
     once, batch = made(name, shape)
@@ -43,8 +44,9 @@ def test_every_model_takes_images_of_every_size(name, shape):
     assert drawn.shape == (2, *shape) and drawn.dtype == jnp.float32
 
 
-@pytest.mark.parametrize(("name", "shape"), RUN)
-def test_losses_and_samples_are_finite(name, shape):
+@pytest.mark.parametrize("case", mostly_slow(RUN, RUN[1]), ids=str)
+def test_losses_and_samples_are_finite(case):
+    name, shape = case
     once, batch = made(name, shape)
     losses, drawn = jax.jit(once)(jax.random.key(0), batch)
     assert all(jnp.isfinite(loss) for loss in losses)

@@ -132,7 +132,8 @@ def test_a_codec_and_its_prior_train_one_after_the_other(tmp_path):
     assert whole.step == 3 and digest(whole.params) == digest(run.params)
 
 
-@pytest.mark.parametrize("when", [2, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("when", [2, 6])
 def test_a_sequence_that_was_stopped_goes_on_by_the_same_call(tmp_path, when):
     whole = gen_jax.fit_stages(stages(), IMAGES, directory=tmp_path / "whole", quiet=True)
     steps = {"codec": min(when, 4), "prior": when - 4}
@@ -171,7 +172,9 @@ def test_sequences_that_make_no_sense():
 @pytest.mark.parametrize(
     ("codec", "prior", "field"),
     [
-        (VAE, EDMConfig(dataclasses.replace(NET, network="mlp"), sampling_steps=2), (2,)),
+        pytest.param(
+            VAE, EDMConfig(dataclasses.replace(NET, network="mlp"), sampling_steps=2), (2,), marks=pytest.mark.slow
+        ),
         (CODEC, HMMConfig(states=3, emission_concentration=1.1), (4,)),
     ],
     ids=["EDM of means", "HMM of codes"],

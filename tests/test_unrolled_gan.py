@@ -15,6 +15,7 @@ from gen_jax.models.gan import GAN, Critic
 from gen_jax.models.unrolled_gan import REFERENCE, UnrolledGAN, UnrolledGANConfig
 from gen_jax.nn.functional import parameter_count
 from gen_jax.protocol import Network
+from tests.tiers import mostly_slow
 
 POINTS = {"point": Field((2,), REAL)}
 NOW = {"step": 0, "ema": None}
@@ -45,7 +46,7 @@ def test_no_steps_are_the_plain_gan():
     assert none.turns[0].loss is not none.turns[1].loss and none.turns[1].loss == none.generator_loss
 
 
-@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("steps", mostly_slow([1, 4], 4))
 def test_steps_ahead_are_the_explicit_ones_of_an_optimizer(steps):
     model, params, buffers, batch = made()
     model, key = dataclasses.replace(model, steps=steps), jax.random.key(1)

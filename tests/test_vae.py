@@ -89,6 +89,7 @@ def test_the_importance_weighted_bound_rises_to_the_likelihood(linear):
     np.testing.assert_allclose(bounds[-1], exact.logpdf(data[:8]).mean(), atol=0.05)
 
 
+@pytest.mark.slow
 def test_training_reaches_probabilistic_pca():
     """A linear VAE trained by gradient descent comes to the likelihood of the principal subspace."""
     rng = np.random.default_rng(0)

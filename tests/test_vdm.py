@@ -83,7 +83,9 @@ def test_the_continuous_loss_sees_only_the_ends_of_the_schedule():
     assert abs(expected_diffusion(bent, shorter, buffers, t) - line) > 0.01
 
 
-@pytest.mark.parametrize("interior", [LINE, monotone(64)], ids=["line", "monotone"])
+@pytest.mark.parametrize(
+    "interior", [pytest.param(LINE, marks=pytest.mark.slow), monotone(64)], ids=["line", "monotone"]
+)
 def test_gamma_rises_from_end_to_end(interior):
     model = dataclasses.replace(TINY.build(images((8, 8, 1))), interior=interior)
     params, _ = model.init(jax.random.key(0), {})

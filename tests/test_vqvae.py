@@ -149,6 +149,7 @@ def test_a_new_prior_is_uniform():
     np.testing.assert_allclose(game.prior_log_prob(params, index, jnp.zeros(2, int)), -4 * np.log(6), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_codec_s_own_prior_is_uniform():
     game, whole = CODEC.build(images((8, 8, 1))), TINY.build(images((8, 8, 1)))
     params, buffers = whole.init(KEY, {})
