@@ -62,19 +62,8 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
 
     With ``GEN_JAX_DEBUG`` set in the environment the traceback is printed as well.
     """
-    from gen_jax.settings import ConfigError
-    from gen_jax.train.checkpoint import CheckpointError
-    from gen_jax.train.loop import DivergedError
     from gen_jax.train.signals import InterruptedRun, Terminated, terminating
 
-    statuses: tuple[tuple[type[BaseException], int], ...] = (
-        (data_error, DATA),
-        (UsageError, SETTINGS),
-        (ConfigError, SETTINGS),
-        (CheckpointError, CHECKPOINT),
-        (DivergedError, DIVERGED),
-        (OSError, DISK),
-    )
     try:
         with terminating(), _one_line_warnings():
             main()
@@ -87,21 +76,33 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
     except Terminated:
         print("stopped by SIGTERM, without waiting for anything; the same command begins or goes on", file=sys.stderr)
         return 143
-    except tuple(kind for kind, _ in statuses) as error:
-        if os.environ.get("GEN_JAX_DEBUG"):
-            traceback.print_exc()
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        return next(status for kind, status in statuses if isinstance(error, kind))
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+    except Exception as error:
+        status = DATA if isinstance(error, data_error) else _status(error)
+        if status is None:
             raise
         if os.environ.get("GEN_JAX_DEBUG"):
             traceback.print_exc()
-        reason = " ".join(str(error).split()) or "no more is given to this process"
-        advice = "lower the batch size, give --accumulate, or make the model smaller"
-        print(f"error: out of memory ({reason:.200}); {advice}", file=sys.stderr)
-        return MEMORY
+        line = " ".join(str(error).split())
+        if status == MEMORY:
+            reason = line or "no more is given to this process"
+            line = f"out of memory ({reason:.200}); lower the batch size, give --accumulate, or make the model smaller"
+        print(f"error: {line}", file=sys.stderr)
+        return status
     return 0
+
+
+def _status(error: Exception) -> int | None:
+    """The exit status of a foreseen failure; None for any other."""
+    if isinstance(error, UsageError):  # before anything is imported
+        return SETTINGS
+    from gen_jax.settings import ConfigError
+    from gen_jax.train.checkpoint import CheckpointError
+    from gen_jax.train.loop import DivergedError
+
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)):
+        return MEMORY
+    statuses = {ConfigError: SETTINGS, CheckpointError: CHECKPOINT, DivergedError: DIVERGED, OSError: DISK}
+    return next((status for kind, status in statuses.items() if isinstance(error, kind)), None)
 
 
 @contextlib.contextmanager
