@@ -1,6 +1,7 @@
 """From the command line to a call: typed settings, one line for every mistake, and the exit status.
 
-0 done; 2 settings, 3 data, 4 memory, 5 diverged, 6 checkpoints, 74 disk, 75 stalled (by :mod:`gen_jax.train.watch`);
+0 done; 2 settings, 3 data, 4 memory, 5 diverged, 6 checkpoints, 74 disk, 75 stalled (by :mod:`gen_jax.train.watch`),
+76 another process is lost (by :mod:`gen_jax.train.peers`);
 130 and 143 stopped by SIGINT and SIGTERM (the same command goes on).
 """
 
@@ -21,6 +22,7 @@ import tyro
 
 T = TypeVar("T")
 
+DEBUG = "--debug"
 SETTINGS, DATA, MEMORY, DIVERGED, CHECKPOINT, DISK = 2, 3, 4, 5, 6, 74
 
 
@@ -34,6 +36,8 @@ def parse(kind: type[T], arguments: Sequence[str], *, default: T, program: str, 
     Raises:
       UsageError: one line that names the flag, what was expected and the nearest known flag.
     """
+    arguments = [argument for argument in arguments if argument != DEBUG]
+    description = f"{description}\n\nWith {DEBUG}, an error is shown with all that led to it."
     unknown = _unknown_flag(default, arguments)
     if unknown:
         raise UsageError(unknown)
@@ -57,10 +61,15 @@ def parse(kind: type[T], arguments: Sequence[str], *, default: T, program: str, 
         raise UsageError(str(error)) from error
 
 
+def debugging() -> bool:
+    """Whether errors are shown with all that led to them: with ``--debug``, or ``GEN_JAX_DEBUG`` in the environment."""
+    return DEBUG in sys.argv or bool(os.environ.get("GEN_JAX_DEBUG"))
+
+
 def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
     """Runs ``main`` and turns every foreseen failure into one line on standard error and its exit status.
 
-    With ``GEN_JAX_DEBUG`` set in the environment the traceback is printed as well.
+    Where :func:`debugging` says so, the traceback is printed as well.
     """
     from gen_jax.train.signals import InterruptedRun, Terminated, terminating
 
@@ -80,7 +89,7 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
         status = DATA if isinstance(error, data_error) else _status(error)
         if status is None:
             raise
-        if os.environ.get("GEN_JAX_DEBUG"):
+        if debugging():
             traceback.print_exc()
         line = " ".join(str(error).split())
         if status == MEMORY:

@@ -122,14 +122,35 @@ def test_a_failed_save_ends_the_process_and_the_checkpoint_before_it_is_good(tmp
     assert verify(tmp_path / "checkpoints" / "3") is None
 
 
-@pytest.mark.slow
-def test_two_processes_train_and_save_together(tmp_path):
+def start_pair(workdir, *extra):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2"]
-    pair = [start("vae", tmp_path / "pair", *address, "--process", str(index)) for index in range(2)]
-    for process in pair:
+    return [start("vae", workdir, *address, *extra, "--process", str(index)) for index in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lost", "number"), [(0, signal.SIGKILL), (1, signal.SIGSTOP)], ids=str)
+def test_who_loses_another_process_ends_with_a_line_and_the_same_commands_go_on(lost, number, tmp_path):
+    pair = start_pair(tmp_path / "pair", "--steps", "100000", "--lost-seconds", "5")
+    wait_for(pair[0], (tmp_path / "pair" / "checkpoints" / "6" / "manifest.json").exists)
+    pair[lost].send_signal(number)
+    began = time.monotonic()
+    errors = finish(pair[1 - lost], expected=76)
+    assert time.monotonic() - began < 15
+    assert errors.splitlines()[-1].startswith(f"error: process {lost} of 2 is lost or has stopped: ")
+    assert "F1" not in errors and "@ " not in errors and "Traceback" not in errors
+    pair[lost].kill()
+    pair[lost].communicate()
+    for process in start_pair(tmp_path / "pair", "--steps", "30"):
+        finish(process)
+    assert sha256(tmp_path / "pair")[0] >= 30
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_save_together(tmp_path):
+    for process in start_pair(tmp_path / "pair"):
         finish(process)
     finish(start("vae", tmp_path / "alone"))
     losses = [
