@@ -123,7 +123,8 @@ class _Watch:
 
     def judge(self, error: BaseException) -> None:
         """Waits until it is known whether a lost process is behind an error; returns if none is."""
-        if not _of_runtime(error):
+        ours = not isinstance(error, jax.errors.JaxRuntimeError | OSError)  # an OSError where it broke a save
+        if ours or "RESOURCE_EXHAUSTED" in str(error):
             return
         before, began = dict(self.counts), time.monotonic()
         while time.monotonic() - began < self.limit + _GRACE:  # if one is lost, the process ends in here
@@ -156,13 +157,6 @@ class _Watch:
             lost = [rank for rank in range(self.count) if rank != self.rank and self.still[rank] >= self.limit]
             if lost and not self.over.is_set():
                 _end(self.verdict(lost[0]))
-
-
-def _of_runtime(error: BaseException | None) -> bool:
-    """Whether the runtime has raised it, or what it came of."""
-    if error is None or "RESOURCE_EXHAUSTED" in str(error):
-        return False
-    return isinstance(error, jax.errors.JaxRuntimeError) or _of_runtime(error.__cause__ or error.__context__)
 
 
 def _end(line: str, after: float = 0.0) -> NoReturn:
