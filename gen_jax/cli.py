@@ -1,14 +1,14 @@
 """From the command line to a call: typed settings, one line for every mistake, and the exit status.
 
-0 done; 2 settings, 3 data, 4 memory, 5 diverged, 6 checkpoints, 74 disk, 75 stalled (by :mod:`gen_jax.train.watch`),
-76 another process is lost (by :mod:`gen_jax.train.peers`);
-130 and 143 stopped by SIGINT and SIGTERM (the same command goes on).
+0 done; 2 settings, 3 data, 4 memory, 5 diverged, 6 checkpoints, 73 full disk, 74 disk, 75 stalled (by
+:mod:`gen_jax.train.watch`), 76 another process is lost (by :mod:`gen_jax.train.peers`); 130 and 143 stopped by SIGINT and SIGTERM (the same command goes on).
 """
 
 import contextlib
 import dataclasses
 import difflib
 import io
+import logging
 import os
 import re
 import sys
@@ -23,7 +23,7 @@ import tyro
 T = TypeVar("T")
 
 DEBUG = "--debug"
-SETTINGS, DATA, MEMORY, DIVERGED, CHECKPOINT, DISK = 2, 3, 4, 5, 6, 74
+SETTINGS, DATA, MEMORY, DIVERGED, CHECKPOINT, FULL, DISK = 2, 3, 4, 5, 6, 73, 74
 
 
 class UsageError(ValueError):
@@ -74,7 +74,7 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
     from gen_jax.train.signals import InterruptedRun, Terminated, terminating
 
     try:
-        with terminating(), _one_line_warnings():
+        with terminating(), _one_line_warnings(), _one_line_errors():
             main()
     except InterruptedRun as stopped:
         print(str(stopped), file=sys.stderr)
@@ -107,11 +107,26 @@ def _status(error: Exception) -> int | None:
     from gen_jax.settings import ConfigError
     from gen_jax.train.checkpoint import CheckpointError
     from gen_jax.train.loop import DivergedError
+    from gen_jax.train.room import DiskFullError
 
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)):
         return MEMORY
-    statuses = {ConfigError: SETTINGS, CheckpointError: CHECKPOINT, DivergedError: DIVERGED, OSError: DISK}
+    statuses: dict[type[Exception], int] = {ConfigError: SETTINGS, CheckpointError: CHECKPOINT, DivergedError: DIVERGED}
+    statuses |= {DiskFullError: FULL, OSError: DISK}
     return next((status for kind, status in statuses.items() if isinstance(error, kind)), None)
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """What Orbax logs of an error, with the stacks of its threads, is shown by :func:`debugging` alone."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    if not debugging():
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from gen_jax.train.ema import Average
 from gen_jax.train.files import cut_back
 from gen_jax.train.owed import SHOWN, Owed
 from gen_jax.train.report import Reporter, Row, mean_rows
+from gen_jax.train.room import check_memory
 from gen_jax.train.signals import Asked, InterruptedRun, agreed, stop_signals
 from gen_jax.train.state import Batches, abstract_state, check_begin, initial_state, not_finite
 from gen_jax.train.step import Prepare, Report, Step, make_step
@@ -138,6 +139,7 @@ def fit(
     mesh = mesh or shard.data_mesh()
     began = time.monotonic()
     template, shardings = abstract_state(model, batches, optimizers, prepare, mesh, fsdp=training.fsdp)
+    check_memory(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template)), "the state")
     checkpoints = Checkpoints(directory / "checkpoints") if directory else None
     saved = checkpoints.newest_good() if checkpoints else None
     earlier = {} if saved is None or checkpoints is None else checkpoints.metadata(saved)
