@@ -1,7 +1,8 @@
 """From the command line to a call: typed settings, one line for every mistake, and the exit status.
 
 0 done; 2 settings, 3 data, 4 memory, 5 diverged, 6 checkpoints, 73 full disk, 74 disk, 75 stalled (by
-:mod:`gen_jax.train.watch`), 76 another process is lost (by :mod:`gen_jax.train.peers`); 130 and 143 stopped by SIGINT and SIGTERM (the same command goes on).
+:mod:`gen_jax.train.watch`), 76 another process is lost (by :mod:`gen_jax.train.peers`); 130 and 143
+stopped by SIGINT and SIGTERM (the same command goes on).
 """
 
 import contextlib

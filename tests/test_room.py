@@ -39,13 +39,13 @@ def test_a_save_that_a_full_disk_has_cut_off_says_the_size_of_the_state(tmp_path
         raise ValueError(SAID)
 
     monkeypatch.setattr(Checkpoints, "_prune", full)
-    with pytest.raises(DiskFullError, match="it needs [0-9]+ bytes"):
+    with pytest.raises(DiskFullError, match=r"it needs [0-9]+ bytes"):
         play(directory=tmp_path)
 
 
 def test_a_state_that_cannot_fit_is_refused_before_it_is_compiled(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1 << 20, 1 << 20))
-    with pytest.raises(MemoryError, match="the state takes [0-9,]+ bytes or more, and 0 are left to this process"):
+    with pytest.raises(MemoryError, match=r"the state takes [0-9,]+ bytes or more, and 0 are left to this process"):
         play()
 
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NoReturn
 
 import jax
@@ -52,17 +52,22 @@ def joined(
       ValueError, RuntimeError: if the platform does not say it, or the port is taken.
     """
     global _alone
+    undo = ExitStack()
     if not show_runtime:
-        _hide_runtime()
+        undo.callback(_hide_runtime())
     said = [f"not all processes have come in {connect_seconds} seconds (--connect-seconds); {_ANEW}"]
-    _on_abort(lambda: _end(said[0], _GRACE))
-    jax.distributed.initialize(
-        address,
-        count,
-        rank,
-        initialization_timeout=connect_seconds,
-        heartbeat_timeout_seconds=max(100, round(5 * lost_seconds)),  # after this one's own verdict
-    )
+    undo.callback(_on_abort(lambda: _end(said[0], _GRACE)))
+    try:
+        jax.distributed.initialize(
+            address,
+            count,
+            rank,
+            initialization_timeout=connect_seconds,
+            heartbeat_timeout_seconds=max(100, round(5 * lost_seconds)),  # after this one's own verdict
+        )
+    except BaseException:
+        undo.close()
+        raise
     from jax._src.distributed import global_state  # no public name gives the store
 
     watch = _Watch(global_state.client, global_state.process_id, global_state.num_processes, lost_seconds)
@@ -165,19 +170,29 @@ def _end(line: str, after: float = 0.0) -> NoReturn:
     os._exit(LOST)
 
 
-def _on_abort(end: Callable[[], NoReturn]) -> None:
-    """Calls ``end`` where the runtime aborts, in any of its threads.
+def _on_abort(end: Callable[[], NoReturn]) -> Callable[[], object]:
+    """Calls ``end`` where the runtime aborts, in any of its threads; what is returned undoes it.
 
     Python's own handlers are not called then: an abort does not come back.
     """
     _handlers.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: end()))
-    ctypes.CDLL(None).signal(int(signal.SIGABRT), _handlers[-1])
+    handle = ctypes.CDLL(None).signal
+    handle.restype, handle.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+    before = handle(int(signal.SIGABRT), ctypes.cast(_handlers[-1], ctypes.c_void_p))
+    return lambda: handle(int(signal.SIGABRT), before)
 
 
-def _hide_runtime() -> None:
-    """Only what Python writes goes to standard error."""
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+def _hide_runtime() -> Callable[[], None]:
+    """Only what Python writes goes to standard error; what is returned undoes it."""
+    before = sys.stderr
+    before.flush()
+    kept = sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
+
+    def undo() -> None:
+        os.dup2(kept.fileno(), 2)
+        sys.stderr = before
+
+    return undo
