@@ -136,6 +136,27 @@ def test_the_logs_of_a_killed_run_are_those_of_a_whole_one(tmp_path, killed):
         assert [row["step"] for row in files.read_log(tmp_path / name)] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("killed", [4, 5, 7])
+def test_the_rows_of_a_killed_run_are_means_over_the_same_steps(tmp_path, killed):
+    training, cuts = dataclasses.replace(QUICK, steps=12, log_every=4, checkpoint_every=3, sample_every=1), [killed]
+
+    def draw(state):
+        if cuts == [int(state.step)]:
+            cuts.clear()
+            raise KilledError
+
+    def rows(directory):
+        found = files.read_log(directory / "metrics.jsonl")
+        return [{name: value for name, value in row.items() if "second" not in name} for row in found]
+
+    play(training=training, directory=tmp_path / "whole", draw=lambda state: None)
+    with pytest.raises(KilledError):
+        play(training=training, directory=tmp_path / "killed", draw=draw)
+    play(training=training, directory=tmp_path / "killed", draw=draw)
+    assert [row["step"] for row in rows(tmp_path / "whole")] == [4, 8, 12]
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+
+
 # Manifests
 
 
