@@ -1,71 +1,15 @@
 """Real processes: killed and run again, and two of them training together."""
 
 import json
-import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gen_jax.train.manifest import verify
-
-ROOT = Path(__file__).parent.parent
-COMMON = ["--steps", "24", "--batch-size", "8", "--log-every", "1", "--checkpoint-every", "3"]
-MODELS = {
-    "vae": ["--latent", "2", "--widths", "4", "--dense", "8"],
-    "dcgan": ["--base", "4", "--latent", "4"],
-    "ddpm": [
-        "--net.channels",
-        "8",
-        "--net.multipliers",
-        "1",
-        "2",
-        "--net.blocks",
-        "1",
-        "--net.attention",
-        "4",
-        "--sampling-steps",
-        "2",
-    ],
-}
-
-
-def environment():
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
-    cache = str(ROOT / ".pytest_cache" / "xla")
-    return {**kept, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache}
-
-
-def start(model, workdir, *extra, program=()):
-    program = program or ("-m", f"experiments.{model}")
-    command = [sys.executable, *program, *COMMON, *MODELS[model], "--workdir", str(workdir), *extra]
-    return subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
-
-
-def finish(process, expected=0):
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == expected, errors
-    return errors
-
-
-def sha256(workdir):
-    command = [sys.executable, "-m", "gen_jax", "info", str(workdir), "--json"]
-    described = json.loads(subprocess.check_output(command, cwd=ROOT, env=environment(), text=True))
-    return described["step"], described["state_sha256"]
-
-
-def wait_for(process, condition):
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from tests.processes import MODELS, finish, sha256, start, start_pair, wait_for
 
 
 @pytest.mark.parametrize(
@@ -125,14 +69,6 @@ def test_a_failed_save_ends_the_process_and_the_checkpoint_before_it_is_good(tmp
         process.kill()
         process.communicate()
     assert verify(tmp_path / "checkpoints" / "3") is None
-
-
-def start_pair(workdir, *extra):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2"]
-    return [start("vae", workdir, *address, *extra, "--process", str(index)) for index in range(2)]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.room import DiskFullError, disk_error
-from tests.test_processes import COMMON, MODELS, ROOT, environment
+from tests.processes import COMMON, MODELS, ROOT, environment
 from tests.test_train import play
 
 SAID = "RESOURCE_EXHAUSTED: Failed writing: \"/d/10\": No space left on device [os_error_code='28']"  # by tensorstore
