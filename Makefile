@@ -8,7 +8,7 @@ SECONDS_PER_MODEL ?= 45
 # Large pages for large arrays: a step that allocates much faults less.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test prove check experiments notebooks notebook-outputs small-trilemma benchmark benchmark-metrics \
+.PHONY: demo test prove soak check experiments notebooks notebook-outputs small-trilemma benchmark benchmark-metrics \
   benchmark-sampling parity format clean
 
 $(VENV)/made: requirements.txt setup.cfg pyproject.toml
@@ -26,6 +26,9 @@ test: $(VENV)/made  ## the fast tests (ten minutes on 2 cores, less once their p
 
 prove: $(VENV)/made  ## the long proofs, in six shards; SHARD=2 is one of them
 	for shard in $(or $(SHARD),1 2 3 4 5 6); do $(RUN) -m pytest -m slow --shard $$shard/6 || exit 1; done
+
+soak: $(VENV)/made  ## what is promised of a run, on real processes (40 minutes on 2 cores); GOALS="R1 R4" SCALE=0.1
+	$(RUN) -m soak $(GOALS) --scale $(or $(SCALE),1)
 
 check: $(VENV)/made  ## style, types, doctests
 	$(VENV)/bin/ruff check .

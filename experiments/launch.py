@@ -8,24 +8,25 @@ changes one field.
 import functools
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
-import jax
 import tyro
 
 import gen_jax
 from gen_jax import From, Stage, Training, cli, data, ruler
 from gen_jax.begin import Beginning
-from gen_jax.checks import Amount, Count, Number, plain
+from gen_jax.checks import Amount, Count, Number, Positive, plain
 from gen_jax.fitting import source_of
 from gen_jax.models import Configuration
 from gen_jax.run import Run, newest_checkpoint
 from gen_jax.settings import ConfigError, configuration_from, read_settings, stage_names
-from gen_jax.train import watch
+from gen_jax.train import peers, watch
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.files import read_log
 from gen_jax.train.optimizers import Adam, RMSProp
@@ -69,6 +70,8 @@ class Place:
     counted. 0 waits for ever."""
     connect_seconds: Count = 300
     """How long to wait for all processes to come, with a coordinator's address."""
+    lost_seconds: Positive = 20.0
+    """End with status 76 when nothing was heard of another process for so long."""
 
     def __post_init__(self) -> None:
         if self.process >= self.processes:
@@ -134,11 +137,16 @@ def launch(presets: Mapping[str, Any], *, name: str, doc: str | None, main: Call
         )
         cli.use_compilation_cache()
         place = getattr(settings, "place", Place())
-        _connect(place)
-        with watch.limited(place.stall_seconds):
+        with _joined(place), watch.limited(place.stall_seconds):
             (main or functools.partial(train, title=name))(settings)
 
-    sys.exit(cli.execute(run, data_error=data.DataError))
+    status = 1
+    try:
+        status = cli.execute(run, data_error=data.DataError)
+    except Exception:  # that nobody has foreseen
+        traceback.print_exc()
+    peers.end_alone(status)
+    sys.exit(status)
 
 
 def train(settings: Any, *, title: str, begin: Mapping[str, Beginning] | None = None) -> Run:
@@ -282,26 +290,33 @@ def _preset(arguments: list[str], presets: Mapping[str, Any]) -> tuple[str, list
     return chosen, rest
 
 
-def _connect(place: Place) -> None:
-    """Meets the other processes, where there are any.
+@contextmanager
+def _joined(place: Place) -> Iterator[None]:
+    """Computes with the other processes, where there are any.
 
     Raises:
       ConfigError: where the address has no host, or the environment of a slice does not say who they are.
     """
     if not place.coordinator:
+        yield
         return
+    options: dict[str, Any] = {"connect_seconds": place.connect_seconds, "lost_seconds": place.lost_seconds}
+    options["show_runtime"] = cli.debugging()
     if place.coordinator == "auto":
+        together, advice = peers.joined(None, **options), "give host:port, --processes and --process"
+    else:
+        host, _, port = place.coordinator.rpartition(":")
         try:
-            jax.distributed.initialize()
+            socket.getaddrinfo(host.strip("[]"), int(port))
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"--coordinator {place.coordinator}: no such host ({error}); look at its name") from error
+        together = peers.joined(place.coordinator, place.processes, place.process, **options)
+        advice = "is the port taken?"
+    with ExitStack() as held:
+        try:
+            held.enter_context(together)
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
-                f"--coordinator auto finds no other processes here ({error}); give host:port, --processes and --process"
+                f"--coordinator {place.coordinator} finds no other processes ({error}); {advice}"
             ) from error
-        return
-    host, _, port = place.coordinator.rpartition(":")
-    try:
-        socket.getaddrinfo(host.strip("[]"), int(port))
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"--coordinator {place.coordinator}: no such host ({error}); look at its name") from error
-    wait = place.connect_seconds
-    jax.distributed.initialize(place.coordinator, place.processes, place.process, initialization_timeout=wait)
+        yield

@@ -8,38 +8,28 @@
 (3, 8, 8, 1)
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
 
-from gen_jax import data, evaluate, fields, models, ruler
-from gen_jax.begin import From
-from gen_jax.data import DataError
-from gen_jax.fitting import fit
-from gen_jax.run import Run, load
-from gen_jax.settings import ConfigError
-from gen_jax.stages import Stage, fit_stages
-from gen_jax.train.checkpoint import CheckpointError
-from gen_jax.train.loop import DivergedError, Training
-from gen_jax.train.optimizers import Adam, RMSProp
-from gen_jax.train.signals import InterruptedRun
+if TYPE_CHECKING:
+    from gen_jax.names import *
+else:
 
-__all__ = [
-    "Adam",
-    "CheckpointError",
-    "ConfigError",
-    "DataError",
-    "DivergedError",
-    "From",
-    "InterruptedRun",
-    "RMSProp",
-    "Run",
-    "Stage",
-    "Training",
-    "data",
-    "evaluate",
-    "fields",
-    "fit",
-    "fit_stages",
-    "load",
-    "models",
-    "ruler",
-]
+    def __getattr__(name: str) -> Any:
+        """Imports what is asked for, and jax with it where it needs jax: a command line is judged before."""
+        if not name.startswith("__"):
+            try:
+                return importlib.import_module(f"{__name__}.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"{__name__}.{name}":
+                    raise
+        if name == "__all__" or not name.startswith("__"):
+            names = importlib.import_module(f"{__name__}.names")
+            if hasattr(names, name):
+                return getattr(names, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return [*globals(), *__getattr__("__all__")]

@@ -4,6 +4,7 @@ A class under :func:`plain` is a frozen dataclass. What its fields may hold is s
 lists its words, and a number says its range in an ``Annotated``, of which the usual ones have names here:
 
     Count     int, 1 or more           Number    int, 0 or more
+    Depth     int, 1 to 1,000          Evaluations  int, 1 to 100,000: what a program is built of, layer by layer
     Positive  float, above 0           Amount    float, 0 or more
     Share     float, 0 to 1            Fraction  float, 0 to 1 without 1
     Real      float, any that is finite
@@ -66,6 +67,8 @@ class Within:
 
 Count = Annotated[int, Within(1)]
 Number = Annotated[int, Within(0)]
+Depth = Annotated[int, Within(1, 1000)]
+Evaluations = Annotated[int, Within(1, 100_000)]
 Positive = Annotated[float, Within(0, open_low=True)]
 Amount = Annotated[float, Within(0)]
 Share = Annotated[float, Within(0, 1)]

@@ -1,13 +1,15 @@
 """From the command line to a call: typed settings, one line for every mistake, and the exit status.
 
-0 done; 2 settings, 3 data, 4 memory, 5 diverged, 6 checkpoints, 74 disk, 75 stalled (by :mod:`gen_jax.train.watch`);
-130 and 143 stopped by SIGINT and SIGTERM (the same command goes on).
+0 done; 2 settings, 3 data, 4 memory, 5 diverged, 6 checkpoints, 73 full disk, 74 disk, 75 stalled (by
+:mod:`gen_jax.train.watch`), 76 another process is lost (by :mod:`gen_jax.train.peers`); 130 and 143
+stopped by SIGINT and SIGTERM (the same command goes on).
 """
 
 import contextlib
 import dataclasses
 import difflib
 import io
+import logging
 import os
 import re
 import sys
@@ -21,7 +23,8 @@ import tyro
 
 T = TypeVar("T")
 
-SETTINGS, DATA, MEMORY, DIVERGED, CHECKPOINT, DISK = 2, 3, 4, 5, 6, 74
+DEBUG = "--debug"
+SETTINGS, DATA, MEMORY, DIVERGED, CHECKPOINT, FULL, DISK = 2, 3, 4, 5, 6, 73, 74
 
 
 class UsageError(ValueError):
@@ -34,6 +37,8 @@ def parse(kind: type[T], arguments: Sequence[str], *, default: T, program: str, 
     Raises:
       UsageError: one line that names the flag, what was expected and the nearest known flag.
     """
+    arguments = [argument for argument in arguments if argument != DEBUG]
+    description = f"{description}\n\nWith {DEBUG}, an error is shown with all that led to it."
     unknown = _unknown_flag(default, arguments)
     if unknown:
         raise UsageError(unknown)
@@ -57,26 +62,20 @@ def parse(kind: type[T], arguments: Sequence[str], *, default: T, program: str, 
         raise UsageError(str(error)) from error
 
 
+def debugging() -> bool:
+    """Whether errors are shown with all that led to them: with ``--debug``, or ``GEN_JAX_DEBUG`` in the environment."""
+    return DEBUG in sys.argv or bool(os.environ.get("GEN_JAX_DEBUG"))
+
+
 def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
     """Runs ``main`` and turns every foreseen failure into one line on standard error and its exit status.
 
-    With ``GEN_JAX_DEBUG`` set in the environment the traceback is printed as well.
+    Where :func:`debugging` says so, the traceback is printed as well.
     """
-    from gen_jax.settings import ConfigError
-    from gen_jax.train.checkpoint import CheckpointError
-    from gen_jax.train.loop import DivergedError
     from gen_jax.train.signals import InterruptedRun, Terminated, terminating
 
-    statuses: tuple[tuple[type[BaseException], int], ...] = (
-        (data_error, DATA),
-        (UsageError, SETTINGS),
-        (ConfigError, SETTINGS),
-        (CheckpointError, CHECKPOINT),
-        (DivergedError, DIVERGED),
-        (OSError, DISK),
-    )
     try:
-        with terminating(), _one_line_warnings():
+        with terminating(), _one_line_warnings(), _one_line_errors():
             main()
     except InterruptedRun as stopped:
         print(str(stopped), file=sys.stderr)
@@ -87,21 +86,48 @@ def execute(main: Callable[[], None], *, data_error: type[Exception]) -> int:
     except Terminated:
         print("stopped by SIGTERM, without waiting for anything; the same command begins or goes on", file=sys.stderr)
         return 143
-    except tuple(kind for kind, _ in statuses) as error:
-        if os.environ.get("GEN_JAX_DEBUG"):
-            traceback.print_exc()
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        return next(status for kind, status in statuses if isinstance(error, kind))
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+    except Exception as error:
+        status = DATA if isinstance(error, data_error) else _status(error)
+        if status is None:
             raise
-        if os.environ.get("GEN_JAX_DEBUG"):
+        if debugging():
             traceback.print_exc()
-        reason = " ".join(str(error).split()) or "no more is given to this process"
-        advice = "lower the batch size, give --accumulate, or make the model smaller"
-        print(f"error: out of memory ({reason:.200}); {advice}", file=sys.stderr)
-        return MEMORY
+        line = " ".join(str(error).split())
+        if status == MEMORY:
+            reason = line or "no more is given to this process"
+            line = f"out of memory ({reason:.200}); lower the batch size, give --accumulate, or make the model smaller"
+        print(f"error: {line}", file=sys.stderr)
+        return status
     return 0
+
+
+def _status(error: Exception) -> int | None:
+    """The exit status of a foreseen failure; None for any other."""
+    if isinstance(error, UsageError):  # before anything is imported
+        return SETTINGS
+    from gen_jax.settings import ConfigError
+    from gen_jax.train.checkpoint import CheckpointError
+    from gen_jax.train.loop import DivergedError
+    from gen_jax.train.room import DiskFullError
+
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)):
+        return MEMORY
+    statuses: dict[type[Exception], int] = {ConfigError: SETTINGS, CheckpointError: CHECKPOINT, DivergedError: DIVERGED}
+    statuses |= {DiskFullError: FULL, OSError: DISK}
+    return next((status for kind, status in statuses.items() if isinstance(error, kind)), None)
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """What Orbax logs of an error, with the stacks of its threads, is shown by :func:`debugging` alone."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    if not debugging():
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """A run: a trained model with the weights to use it by, and how it comes back from its directory."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from gen_jax.protocol import Batch, Buffers, Configuration, Model, Params
 from gen_jax.settings import ConfigError, configuration_from, last_stage, read_settings
 from gen_jax.train import checkpoint, shard, signals
 from gen_jax.train.loop import Result
+from gen_jax.train.room import check_memory
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,6 +82,8 @@ class Run:
     def draws(self, key: jax.Array | int, n: int, *, batch_size: int = 256, **given: Any) -> Iterator[np.ndarray]:
         """The samples of :meth:`sample`, at most ``batch_size`` at a time and only when they are asked for."""
         key = jax.random.key(key) if isinstance(key, int) else key
+        together = min(n, batch_size) * math.prod(self.makes.shape)
+        check_memory(4 * together, "so many samples at a time")  # of real numbers, before they are stored
         told = self.conditions(key, n, **given)
         for x, real in self._each("sample", self._sample_one, key, n, told, batch_size):
             yield np.asarray(self.makes.kind.store(x))[:real]

@@ -16,6 +16,7 @@ import jax
 from gen_jax import data, fields
 from gen_jax.checks import nearest
 from gen_jax.models import CONFIGURATIONS, Configuration
+from gen_jax.reading import UnfitFileError, read_json, said
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.files import write_atomically
 from gen_jax.train.loop import Training
@@ -143,9 +144,9 @@ def known_settings(directory: str | Path | None) -> dict[str, Any] | None:
 
 def _read(file: Path, like: Any) -> Any:
     try:
-        value = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{file} is damaged: {error or type(error).__name__}; {_ANEW}") from error
+        value = read_json(file)
+    except (ValueError, UnfitFileError) as error:
+        raise ConfigError(f"{file} is damaged: {said(error)}; {_ANEW}") from error
     fault = _fault(value, like, "")
     if fault:
         raise ConfigError(f"{file} is damaged: {fault}; {_ANEW}")

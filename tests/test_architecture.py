@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "stages": {"fitting", "begin", "run", "settings", "protocol", "train"},
     "ruler": {"run", "settings", "checks", "fields", "reading", "data", "evaluate", "train"},
 }  # fmt: skip
-TOP = ("cli", "__init__", "__main__", "evaluate/__main__")  # put everything together
+TOP = ("cli", "__init__", "names", "__main__", "evaluate/__main__")  # put everything together
 LAYERS = set(ALLOWED)
 OWNERS = {
     "flax": ("nn", "networks"),
@@ -203,6 +203,22 @@ def test_every_public_name_has_a_docstring_and_typed_arguments():
         if inspect.isfunction(value):
             untyped = [p.name for p in inspect.signature(value).parameters.values() if p.annotation is p.empty]
             assert not untyped, f"{name}: {untyped} without types"
+
+
+def test_a_command_line_is_judged_before_jax_is_imported():
+    program = (
+        "import sys, gen_jax.__main__ as command\n"
+        "from gen_jax import cli, data\n"
+        "for line in (['sample', 'x', '--numbr', '3'], ['sample', 'x', '--number', '0'], ['info'], ['infos']):\n"
+        "    assert cli.execute(lambda: command.main(line), data_error=data.DataError) == 2, line\n"
+        "assert cli.execute(lambda: command.main(['--help']), data_error=data.DataError) == 0\n"
+        "assert not {'jax', 'flax', 'scipy', 'orbax'} & set(sys.modules)\n"
+        "import gen_jax\n"
+        "assert all(hasattr(gen_jax, name) for name in gen_jax.__all__) and not hasattr(gen_jax, 'fitt')\n"
+        "assert {*gen_jax.__all__, '__version__'} <= set(dir(gen_jax)) and 'jax' in sys.modules\n"
+        "assert not {'diffrax', 'scipy.linalg'} & set(sys.modules)  # half a second, and few need them\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT.parent)
 
 
 def test_importing_everything_touches_no_device():

@@ -92,7 +92,7 @@ def _bad_flags():
     for address in ("localhost", "localhost:abc", "localhost:0", "localhost:65536", ":99", "localhost:\u0663", "a:-1"):
         yield ["--coordinator", address, "--processes", "2"], "expected host:port with a port of 1 to 65535, or auto"
     yield ["--coordinator", f"{'x' * 70}.invalid:99"], "no such host"
-    yield ["--coordinator", "auto"], "finds no other processes here"
+    yield ["--coordinator", "auto"], "finds no other processes"
     yield (
         ["--coordinator", "localhost:99", "--process", "2", "--processes", "2"],
         "process: expected less than --processes, 2, got 2",

@@ -1,70 +1,15 @@
 """Real processes: killed and run again, and two of them training together."""
 
 import json
-import os
+import re
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gen_jax.train.manifest import verify
-
-ROOT = Path(__file__).parent.parent
-COMMON = ["--steps", "24", "--batch-size", "8", "--log-every", "1", "--checkpoint-every", "3"]
-MODELS = {
-    "vae": ["--latent", "2", "--widths", "4", "--dense", "8"],
-    "dcgan": ["--base", "4", "--latent", "4"],
-    "ddpm": [
-        "--net.channels",
-        "8",
-        "--net.multipliers",
-        "1",
-        "2",
-        "--net.blocks",
-        "1",
-        "--net.attention",
-        "4",
-        "--sampling-steps",
-        "2",
-    ],
-}
-
-
-def environment():
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
-    cache = str(ROOT / ".pytest_cache" / "xla")
-    return {**kept, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": cache}
-
-
-def start(model, workdir, *extra, program=()):
-    program = program or ("-m", f"experiments.{model}")
-    command = [sys.executable, *program, *COMMON, *MODELS[model], "--workdir", str(workdir), *extra]
-    return subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
-
-
-def finish(process, expected=0):
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == expected, errors
-    return errors
-
-
-def sha256(workdir):
-    command = [sys.executable, "-m", "gen_jax", "info", str(workdir), "--json"]
-    described = json.loads(subprocess.check_output(command, cwd=ROOT, env=environment(), text=True))
-    return described["step"], described["state_sha256"]
-
-
-def wait_for(process, condition):
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from tests.processes import MODELS, finish, sha256, start, start_pair, wait_for
 
 
 @pytest.mark.slow
@@ -110,12 +55,16 @@ runpy.run_module("experiments.vae", run_name="__main__")
 def test_a_failed_save_ends_the_process_and_the_checkpoint_before_it_is_good(tmp_path):
     process = start("vae", tmp_path, program=("-c", NO_MORE_FOLDERS))
     for line in process.stderr:
+        assert "Traceback" not in line and "absl" not in line
         if line.startswith("error: "):
             break
-    assert line.startswith(f"error: saving to {tmp_path / 'checkpoints'} failed: [Errno 28] No space left on device")
+    assert line.startswith(
+        f"error: saving to {tmp_path / 'checkpoints'} failed: the disk is full, or the quota used up"
+    )
+    assert re.search(r"it needs [\d,]{5,} bytes, and [\d,]+ are free", line)
     began = time.monotonic()
     try:
-        assert process.wait(timeout=30) == 74 and time.monotonic() - began < 10
+        assert process.wait(timeout=30) == 73 and time.monotonic() - began < 10
     finally:
         process.kill()
         process.communicate()
@@ -123,13 +72,26 @@ def test_a_failed_save_ends_the_process_and_the_checkpoint_before_it_is_good(tmp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("lost", "number"), [(0, signal.SIGKILL), (1, signal.SIGSTOP)], ids=str)
+def test_who_loses_another_process_ends_with_a_line_and_the_same_commands_go_on(lost, number, tmp_path):
+    pair = start_pair(tmp_path / "pair", "--steps", "100000", "--lost-seconds", "5")
+    wait_for(pair[0], (tmp_path / "pair" / "checkpoints" / "6" / "manifest.json").exists)
+    pair[lost].send_signal(number)
+    began = time.monotonic()
+    errors = finish(pair[1 - lost], expected=76)
+    assert time.monotonic() - began < 15
+    assert errors.splitlines()[-1].startswith(f"error: process {lost} of 2 is lost or has stopped: ")
+    assert "F1" not in errors and "@ " not in errors and "Traceback" not in errors
+    pair[lost].kill()
+    pair[lost].communicate()
+    for process in start_pair(tmp_path / "pair", "--steps", "30"):
+        finish(process)
+    assert sha256(tmp_path / "pair")[0] >= 30
+
+
+@pytest.mark.slow
 def test_two_processes_train_and_save_together(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2"]
-    pair = [start("vae", tmp_path / "pair", *address, "--process", str(index)) for index in range(2)]
-    for process in pair:
+    for process in start_pair(tmp_path / "pair"):
         finish(process)
     finish(start("vae", tmp_path / "alone"))
     losses = [

@@ -109,7 +109,9 @@ def test_a_full_disk_leaves_a_log_as_it_was(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=f"No space left on device: '{log}'"):
+    with pytest.raises(
+        OSError, match=f"writing {log} failed: the disk is full.* it needs [0-9]+ bytes, and [0-9,]+ are free"
+    ):
         files.cut_back(log, 2)
     assert log.read_text().splitlines() == LINES and list(tmp_path.iterdir()) == [log]
 
@@ -132,6 +134,27 @@ def test_the_logs_of_a_killed_run_are_those_of_a_whole_one(tmp_path, killed):
     play(training=training, directory=tmp_path, evaluate=evaluate)
     for name in ("metrics.jsonl", "evaluation.jsonl"):
         assert [row["step"] for row in files.read_log(tmp_path / name)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("killed", [4, 5, 7])
+def test_the_rows_of_a_killed_run_are_means_over_the_same_steps(tmp_path, killed):
+    training, cuts = dataclasses.replace(QUICK, steps=12, log_every=4, checkpoint_every=3, sample_every=1), [killed]
+
+    def draw(state):
+        if cuts == [int(state.step)]:
+            cuts.clear()
+            raise KilledError
+
+    def rows(directory):
+        found = files.read_log(directory / "metrics.jsonl")
+        return [{name: value for name, value in row.items() if "second" not in name} for row in found]
+
+    play(training=training, directory=tmp_path / "whole", draw=lambda state: None)
+    with pytest.raises(KilledError):
+        play(training=training, directory=tmp_path / "killed", draw=draw)
+    play(training=training, directory=tmp_path / "killed", draw=draw)
+    assert [row["step"] for row in rows(tmp_path / "whole")] == [4, 8, 12]
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
 
 
 # Manifests

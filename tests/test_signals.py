@@ -22,7 +22,7 @@ from gen_jax.run import Run
 from gen_jax.train import loop, signals, watch
 from gen_jax.train.checkpoint import Checkpoints, flatten, state_sha256
 from gen_jax.train.signals import Asked, InterruptedRun, Terminated, heed, stop_signals
-from tests.test_processes import COMMON, MODELS, ROOT, environment
+from tests.processes import COMMON, MODELS, ROOT, STUCK, environment
 from tests.test_train import IMAGES, MESH, QUICK, SGD, Constant, Point, play
 
 SHOWING = dataclasses.replace(QUICK, sample_every=2, evaluate_every=4, steps=8, checkpoint_every=3)
@@ -197,18 +197,6 @@ def test_what_compiles_is_told_by_where_it_stands():
     over.set()
     looker.join()
     assert traced == [True] and any(seen)
-
-
-STUCK = """
-import itertools, runpy, time
-from gen_jax import data
-iterate = data.Batches.iterate
-def stuck(self, start):
-    yield from itertools.islice(iterate(self, start), 8)
-    time.sleep(600)
-data.Batches.iterate = stuck
-runpy.run_module("experiments.vae", run_name="__main__")
-"""
 
 
 @pytest.mark.slow

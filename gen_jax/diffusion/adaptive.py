@@ -6,7 +6,6 @@ Every example has its own steps, so that none depends on its batch.
 
 from typing import Any
 
-import diffrax
 import jax
 
 from gen_jax.diffusion.process import Denoise, Process
@@ -38,6 +37,8 @@ def adaptive_flow(
     def one(x: jax.Array) -> jax.Array:
         def slope(t: Any, x: jax.Array, _: Any) -> jax.Array:
             return process.flow(denoise, x[None], t)[0]
+
+        import diffrax  # takes half a second, and few need it
 
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(slope),

@@ -15,7 +15,6 @@ expectation a lower bound on the log-probability of the flow's own law, known to
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +108,8 @@ def flow_log_prob(
 
             slope, jacobian = jax.linearize(velocity, state[0])
             return slope, jax.vmap(lambda z: jnp.vdot(z, jacobian(z)))(signs)
+
+        import diffrax  # takes half a second, and few need it
 
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(slopes),

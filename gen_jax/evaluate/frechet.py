@@ -18,7 +18,6 @@ Everything is in float64.
 import warnings
 
 import numpy as np
-import scipy.linalg
 
 from gen_jax.evaluate.moments import Moments, moments
 
@@ -51,6 +50,8 @@ def frechet_distance(generated: np.ndarray | Moments, reference: np.ndarray | Mo
 
 def _trace_of_root(a: np.ndarray, b: np.ndarray) -> float:
     """(2)."""
+    import scipy.linalg  # takes a third of a second, and only distances need it
+
     product = _factor(a).T @ _factor(b)
     if not product.size:
         return 0.0
@@ -60,6 +61,8 @@ def _trace_of_root(a: np.ndarray, b: np.ndarray) -> float:
 
 def _factor(covariance: np.ndarray) -> np.ndarray:
     """``A [F, rank]`` with ``A A' = covariance``, up to rounding."""
+    import scipy.linalg
+
     lower, order, rank, _ = scipy.linalg.lapack.dpstrf(covariance, lower=1)
     factor = np.empty((len(covariance), rank))
     factor[order - 1] = np.tril(lower)[:, :rank]

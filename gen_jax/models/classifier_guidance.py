@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from gen_jax.checks import Amount, Count, plain
+from gen_jax.checks import Amount, Count, Depth, plain
 from gen_jax.diffusion import training
 from gen_jax.diffusion.guidance import by_classifier
 from gen_jax.diffusion.precondition import ratio
@@ -133,7 +133,7 @@ class ClassifierGuidedConfig:
     """Width of the last hidden layer of plain convolutions."""
     classifier: Literal["convolutions", "adm"] = "convolutions"
     """Plain convolutions, or the way down of ADM's U-Net."""
-    blocks: Count = 2
+    blocks: Depth = 2
     """Residual blocks per level of ADM's."""
     attention: tuple[Count, ...] = ()
     """Sides of the levels of ADM's with attention; the middle and the end always have it."""

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.checks import Count, Positive, plain
+from gen_jax.checks import Evaluations, Positive, plain
 from gen_jax.diffusion import cld, times, training
 from gen_jax.diffusion.cld import CriticallyDamped
 from gen_jax.diffusion.process import against
@@ -136,7 +136,7 @@ class CLDConfig:
     """Variance of the velocities at the data, in units of that at the noise."""
     sampler: Literal["splitting", "euler_maruyama"] = "splitting"
     """Symmetric splitting, stable with few steps, or Euler's rule."""
-    sampling_steps: Count = 200
+    sampling_steps: Evaluations = 200
     """Steps of the sampler, each one evaluation of the network."""
     conditional: bool = False
     """Condition on the label; needs labelled data."""

@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_jax.checks import Amount, Count, Number, plain
+from gen_jax.checks import Amount, Count, Depth, Evaluations, Number, plain
 from gen_jax.diffusion.process import Process
 from gen_jax.diffusion.schedules import discrete
 from gen_jax.fields import Fields, known_classes, of_images
@@ -215,7 +215,7 @@ class DDGAN:
 class DDGANConfig:
     """A denoising diffusion GAN as plain data."""
 
-    denoising_steps: Count = 4
+    denoising_steps: Evaluations = 4
     """Denoising steps T, each one evaluation of the generator."""
     patch: Count = 1
     """Side, in pixels, of the blocks that the generator takes as channels; 2 needs a quarter of the work of 1."""
@@ -223,7 +223,7 @@ class DDGANConfig:
     """Channels of the generator's first level."""
     multipliers: tuple[Count, ...] = (1, 2, 2, 2)
     """Channels of the generator's levels in multiples of its base; the side is halved between them if it can be."""
-    blocks: Count = 2
+    blocks: Depth = 2
     """Residual blocks per level of the generator on the way down; one more on the way up."""
     attention: tuple[Number, ...] = (1,)
     """Levels of the generator with self-attention, counted from 0 at the highest resolution."""
@@ -231,7 +231,7 @@ class DDGANConfig:
     """Width of z."""
     style_width: Count = 256
     """Width of the layers that map z to a style."""
-    mapping_layers: Count = 5
+    mapping_layers: Depth = 5
     """Dense layers between z and the style."""
     critic_base: Count = 64
     """Channels per unit of critic_multipliers."""

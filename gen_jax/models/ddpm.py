@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from gen_jax.checks import Amount, Count, Number, Share, Within, plain
+from gen_jax.checks import Amount, Evaluations, Number, Share, Within, plain
 from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.bound import bound_likelihood
 from gen_jax.diffusion.precondition import counted_time
@@ -51,7 +51,7 @@ class DDPMConfig:
     """What the network predicts: the noise, the image, or the mixture of both that suits all noise levels."""
     sampler: Literal["ddim", "ancestral"] = "ddim"
     """How images are drawn; ancestral is the chain of the paper, DDIM wants far fewer steps."""
-    sampling_steps: Count = 50
+    sampling_steps: Evaluations = 50
     """Steps of the sampler, each one evaluation of the network (two with guidance)."""
     spacing: Literal["trailing", "leading", "quadratic"] = "trailing"
     """Which of the T times the sampler visits."""

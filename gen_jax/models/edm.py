@@ -13,7 +13,7 @@ Karras et al. 2022, "Elucidating the design space of diffusion-based generative 
 from functools import partial
 from typing import Literal
 
-from gen_jax.checks import Amount, Count, Positive, Real, Share, in_order, plain
+from gen_jax.checks import Amount, Count, Evaluations, Positive, Real, Share, in_order, plain
 from gen_jax.diffusion import samplers, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import edm_inputs, edm_prediction
@@ -43,7 +43,7 @@ class EDMConfig:
     """Standard deviation of its first."""
     sampler: Literal["heun", "dpm_solver_2m", "ddim"] = "heun"
     """How images are drawn: of second order with two evaluations a step or one, or of first order with one."""
-    sampling_steps: Count = 18
+    sampling_steps: Evaluations = 18
     """Steps of the sampler."""
     churn: Amount = 0.0
     """Noise that Heun's rule adds and takes away again, over all steps; 0 is deterministic."""

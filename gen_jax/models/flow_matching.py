@@ -15,7 +15,7 @@ A second rectification is :mod:`gen_jax.models.rectification`.
 from functools import partial
 from typing import Literal
 
-from gen_jax.checks import Amount, Count, Positive, Share, plain
+from gen_jax.checks import Amount, Count, Evaluations, Positive, Share, plain
 from gen_jax.diffusion import coupling, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import counted_time
@@ -44,7 +44,7 @@ class FlowMatchingConfig:
     """Pairs of images and noise in training: as drawn, or by optimal transport within the batch, without labels."""
     rule: Literal["euler", "midpoint"] = "euler"
     """Rule of the sampler: of first order, or of second with two evaluations a step."""
-    sampling_steps: Count = 50
+    sampling_steps: Evaluations = 50
     """Steps of the sampler, all of the same length."""
     probes: Count = 1
     """Random probes of the likelihood's divergence per image; with two or more its standard error is known."""

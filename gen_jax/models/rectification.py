@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import jax
 
-from gen_jax.checks import Count, plain
+from gen_jax.checks import Evaluations, plain
 from gen_jax.diffusion import training
 from gen_jax.fields import Fields
 from gen_jax.models.diffusion import Diffusion, as_denoiser, twins
@@ -90,7 +90,7 @@ class RectificationConfig:
 
     teacher: FlowMatchingConfig = FlowMatchingConfig(rule="midpoint", sampling_steps=10)
     """The trained flow; as many steps as it has here make every pair."""
-    sampling_steps: Count = 1
+    sampling_steps: Evaluations = 1
     """Steps of the student's sampler, by Euler's rule."""
 
     def build(self, fields: Fields) -> Rectification:

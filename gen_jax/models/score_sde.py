@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from gen_jax.checks import Amount, Count, Number, Positive, Share, in_order, plain
+from gen_jax.checks import Amount, Count, Evaluations, Number, Positive, Share, in_order, plain
 from gen_jax.diffusion import langevin, schedules, solvers, times, training
 from gen_jax.diffusion.likelihood import flow_likelihood
 from gen_jax.diffusion.precondition import Inputs, counted_time, edm_inputs, log_noise
@@ -65,7 +65,7 @@ class ScoreSDEConfig:
     """Langevin steps before every step of the reverse SDE, one evaluation each."""
     ratio: Positive = 0.16
     """Signal-to-noise ratio of a Langevin step."""
-    sampling_steps: Count = 200
+    sampling_steps: Evaluations = 200
     """Steps of the sampler."""
     probes: Count = 1
     """Random probes of the likelihood's divergence per image; with two or more its standard error is known."""

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
-from gen_jax.checks import Count, Number, Real, in_order, plain
+from gen_jax.checks import Count, Evaluations, Number, Real, in_order, plain
 from gen_jax.diffusion import samplers, times, training
 from gen_jax.diffusion.interior import LINE, Interior, monotone
 from gen_jax.diffusion.process import EPS, Process, denoiser
@@ -236,7 +236,7 @@ class VDMConfig:
     """Gamma at the noise."""
     timesteps: Number = 0
     """Steps T of the model that is bounded; 0 for infinitely many."""
-    sampling_steps: Count = 250
+    sampling_steps: Evaluations = 250
     """Steps of the sampler, each one evaluation of the network."""
     bound_draws: Count = 16
     """Times at which the likelihood looks at each image."""

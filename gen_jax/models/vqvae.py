@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
-from gen_jax.checks import Amount, Count, Fraction, plain
+from gen_jax.checks import Amount, Count, Depth, Fraction, plain
 from gen_jax.fields import SYMBOL, Field, Fields, known_classes, of_images
 from gen_jax.losses import quantize
 from gen_jax.losses.quantize import Codebook
@@ -256,13 +256,13 @@ def _codebook(buffers: Buffers) -> Codebook:
 class VQCodecConfig:
     """The codec of a VQ-VAE."""
 
-    halvings: Count = 2
+    halvings: Depth = 2
     """Stride-2 convolutions between an image and its codes."""
     channels: Count = 64
     """Width of the convolutions at the resolution of the codes."""
     residual_channels: Count = 32
     """Width inside the residual layers."""
-    residual_layers: Count = 2
+    residual_layers: Depth = 2
     """Residual layers in encoder and decoder, each."""
     codes: Count = 128
     """Number of codes."""
@@ -308,7 +308,7 @@ class VQVAEConfig:
     """The codec."""
     prior_width: Count = 128
     """Width of the prior's residual stream."""
-    prior_layers: Count = 4
+    prior_layers: Depth = 4
     """Blocks of the prior."""
     prior_heads: Count = 4
     """Attention heads of the prior."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
-from gen_jax.checks import Count, Fraction, Within, plain
+from gen_jax.checks import Count, Depth, Fraction, Within, plain
 from gen_jax.networks.adm import ADM, by_convolution
 from gen_jax.networks.ddpmpp import SongUNet
 from gen_jax.networks.dit import DiT
@@ -47,7 +47,7 @@ class Denoiser:
     """Channels of the U-Net's first level."""
     multipliers: tuple[Count, ...] = (1, 2)
     """Channels of its levels in multiples of the first; the sides are halved between them if both can be."""
-    blocks: Count = 2
+    blocks: Depth = 2
     """Residual blocks per level on the way down; one more on the way up."""
     attention: tuple[Count, ...] = ()
     """Smaller sides, in patches, of the levels with self-attention after every block; the middle always has it."""

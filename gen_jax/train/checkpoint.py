@@ -24,6 +24,7 @@ from orbax.checkpoint import v1 as ocp
 
 from gen_jax.protocol import State
 from gen_jax.train.manifest import MANIFEST, verify, write_manifest
+from gen_jax.train.room import disk_error
 
 _STEP = re.compile("0|[1-9][0-9]*")
 _COMMITTED = "_CHECKPOINT_METADATA"  # is in all that Orbax has committed, and in nothing else
@@ -47,6 +48,7 @@ class Checkpoints:
         self.keep = keep
         self._pending: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._size = 0  # bytes of the last state
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -82,12 +84,14 @@ class Checkpoints:
             self._put_aside(path, fault)
         # Orbax would make its folders in the background, and where it cannot, a thread that waits for them keeps the
         # process from ending.
+        arrays = flatten(state)
+        self._size = sum(array.nbytes for array in arrays.values())
         context = ocp.Context()
         context.async_options.create_directories_asynchronously = False
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with context:
-                response = ocp.save_async(path, flatten(state), custom_metadata={**metadata, "step": step})
+                response = ocp.save_async(path, arrays, custom_metadata={**metadata, "step": step})
         except Exception as error:
             raise self._failed(error) from error
         self._pending = threading.Thread(target=self._finish, args=(response, path), daemon=False)
@@ -180,7 +184,7 @@ class Checkpoints:
             path.rename(aside)
 
     def _failed(self, error: BaseException) -> OSError:
-        return OSError(f"saving to {self.directory} failed: {error}")
+        return disk_error(error, self.directory, "saving to", self._size)
 
     def _finish(self, response: Any, path: Path) -> None:
         try:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gen_jax.train.room import disk_error
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file that is either whole or as it was before.
@@ -28,7 +30,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _named(error, path) from error
+        raise disk_error(error, path, "writing", len(content)) from error
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
@@ -37,11 +39,12 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
     Raises:
       OSError: which names the file.
     """
+    line = json.dumps(row) + "\n"
     try:
         with open(path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(line)
     except OSError as error:
-        raise _named(error, path) from error
+        raise disk_error(error, path, "writing", len(line)) from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -89,7 +92,3 @@ def _row(line: bytes) -> dict[str, Any] | None:
         return row if math.isfinite(row["step"]) else None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
-
-
-def _named(error: OSError, path: Path) -> OSError:
-    return OSError(error.errno, error.strerror, str(path))

@@ -26,7 +26,8 @@ from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.ema import Average
 from gen_jax.train.files import cut_back
 from gen_jax.train.owed import SHOWN, Owed
-from gen_jax.train.report import Reporter, Row, mean_rows
+from gen_jax.train.report import Means, Reporter, Row
+from gen_jax.train.room import check_memory
 from gen_jax.train.signals import Asked, InterruptedRun, agreed, stop_signals
 from gen_jax.train.state import Batches, abstract_state, check_begin, initial_state, not_finite
 from gen_jax.train.step import Prepare, Report, Step, make_step
@@ -138,6 +139,7 @@ def fit(
     mesh = mesh or shard.data_mesh()
     began = time.monotonic()
     template, shardings = abstract_state(model, batches, optimizers, prepare, mesh, fsdp=training.fsdp)
+    check_memory(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template)), "the state")
     checkpoints = Checkpoints(directory / "checkpoints") if directory else None
     saved = checkpoints.newest_good() if checkpoints else None
     earlier = {} if saved is None or checkpoints is None else checkpoints.metadata(saved)
@@ -172,6 +174,7 @@ def fit(
     run = _Run(model, batches, training, step, mesh, checkpoints, draw, evaluate, owed, facts, reporter)
     run.compile_seconds = float(earlier.get("compile_seconds", 0.0)) + time.monotonic() - began
     run.train_seconds, run.clock = spent, spent
+    run.window = Means(earlier.get("window", {}))
     with reporter, stop_signals() as stop, watch.watched():
         with checkpoints or nullcontext():  # however it ends, the last save is finished
             if first:
@@ -211,7 +214,7 @@ class _Run:
     window_done: int = 0
     side: float = 0.0  # of this window: compiling, sampling, saving
     compiled: dict[tuple[tuple[int, ...], int], Callable] = field(default_factory=dict)
-    window: list[dict[str, float]] = field(default_factory=list)
+    window: Means = field(default_factory=Means)
     pending: deque[tuple[int, int, Report]] = field(default_factory=deque)
 
     def train(self, state: State, stop: Callable[[], int]) -> State:
@@ -232,7 +235,7 @@ class _Run:
                 self._check_oldest()
             number = self._agreed(stop(), before, done)
             last = self._ended(done) or bool(number)
-            if last or _crossed(before, done, self.training.log_every):
+            if self._ended(done) or _crossed(before, done, self.training.log_every):
                 self._log(done)
             began = time.monotonic()
             number = self._keep(state, before, done, last, number)
@@ -291,7 +294,7 @@ class _Run:
                 if not np.isfinite(figures[name][offset]):
                     player, figure = name.split("/")
                     raise self._diverged(done + offset, figure, player, str(figures[name][offset]))
-            self.window.append({name: float(value[offset]) for name, value in figures.items()})
+            self.window.add({name: float(value[offset]) for name, value in figures.items()})
         watch.moved()
         self.reporter.advance(done + count, self._spent())
 
@@ -307,8 +310,7 @@ class _Run:
         size = self.batches.batch_size
         row = {"step": done, "examples": done * size, "seconds": self.train_seconds}
         row |= {"steps_per_second": speed, "examples_per_second": speed * size}
-        self.reporter.write(row | mean_rows(self.window))
-        self.window.clear()
+        self.reporter.write(row | self.window.taken())
         self.window_start, self.window_done, self.side = time.monotonic(), done, 0.0
 
     def _keep(self, state: State, before: int, done: int, last: bool, number: int) -> int:
@@ -323,8 +325,6 @@ class _Run:
             self.show(state, shown)
         except Asked as asked:
             if not saving:
-                if self.window_done < done:
-                    self._log(done)
                 self._save(state, done, shown)
             return asked.signal
         return 0
@@ -359,7 +359,7 @@ class _Run:
     def _facts(self, done: int) -> dict[str, Any]:
         examples = done * self.batches.batch_size
         seconds = {"seconds": self._spent(), "compile_seconds": self.compile_seconds}
-        return {"step": done, "examples": examples, **seconds, **self.facts}
+        return {"step": done, "examples": examples, **seconds, "window": dict(self.window.sums), **self.facts}
 
     def _agreed(self, number: int, before: int, done: int) -> int:
         # Every process must stop at the same step and go by one clock; asking costs a round trip, so it is done when a

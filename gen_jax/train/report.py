@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -90,7 +89,25 @@ class Reporter:
             self.say(f"step {row['step']:.0f}{of}  {speed}  {figures}  {left:.0f} s left")
 
 
-def mean_rows(reports: Sequence[Mapping[str, float]]) -> Row:
-    """The mean of every figure over the steps in which it was reported."""
-    names = dict.fromkeys(name for report in reports for name in report)
-    return {name: float(np.mean([r[name] for r in reports if name in r])) for name in names}
+class Means:
+    """Of every figure, over the steps since the last row in which it was reported.
+
+    Args:
+      sums: those of an earlier attempt, by name: the sum, and of how many; they are kept with its checkpoints, so that
+        the next row is that of a run which was never stopped.
+    """
+
+    def __init__(self, sums: Mapping[str, Sequence[float]] = {}):
+        self.sums = {name: (float(total), int(count)) for name, (total, count) in sums.items()}
+
+    def add(self, figures: Mapping[str, float]) -> None:
+        """Those of one step."""
+        for name, value in figures.items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + value, count + 1)
+
+    def taken(self) -> Row:
+        """The means, which begin anew."""
+        row = {name: total / count for name, (total, count) in self.sums.items()}
+        self.sums.clear()
+        return row

@@ -7,10 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
 from gen_jax.train import watch
 
 _TWICE = (
@@ -59,6 +55,10 @@ def heed() -> None:
 
 def agreed(number: int) -> int:
     """The signal that any process has heard, 0 if none has."""
+    import jax  # here, as a command line is judged before, and its signals are heard
+    import numpy as np
+    from jax.experimental import multihost_utils
+
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.array([number])).max())
