@@ -20,7 +20,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     GAN        WGANConfig              wgan                 GAN               wgan           Arjovsky et al. 2017
     GAN        D2GANConfig             d2gan                GAN               d2gan          Nguyen et al. 2017
     GAN        VEEGANConfig            veegan               VEEGAN            veegan         Srivastava et al. 2017
-    GAN        UnrolledGANConfig       unrolled_gan         UnrolledGAN       unrolled_gan   Metz et al. 2017
+    GAN        UnrolledGANConfig       unrolled_gan         GAN               unrolled_gan   Metz et al. 2017
     GAN        ImprovedGANConfig       improved_gan         Historical        improved_gan   Salimans et al. 2016
     GAN        SemiSupervisedGANConfig semi_supervised_gan  SemiSupervisedGAN semi_supervised_gan Salimans et al. 2016
     diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
@@ -63,7 +63,7 @@ from gen_jax.models.maxout_gan import MaxoutGANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.semi_supervised_gan import SemiSupervisedGAN, SemiSupervisedGANConfig
-from gen_jax.models.unrolled_gan import UnrolledGAN, UnrolledGANConfig
+from gen_jax.models.unrolled_gan import UnrolledGANConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.veegan import VEEGAN, VEEGANConfig

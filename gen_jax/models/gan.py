@@ -45,6 +45,10 @@ LOSSES: dict[str, AdversarialLoss] = {
 }
 
 
+Goal = Callable[..., tuple[jax.Array, Aux]]
+"""What a generator descends: a function of the game and of what every loss takes."""
+
+
 class Penalty(NamedTuple):
     """A penalty on a critic: in (1) where it is of every step, otherwise (2)."""
 
@@ -80,6 +84,11 @@ def gradient_penalty(weight: float, every: int = 1) -> Penalty:
     return Penalty(partial(adversarial.gradient_penalty, weight=weight), every)
 
 
+def plain_goal(game: "GAN", *arguments: Any, **options: Any) -> tuple[jax.Array, Aux]:
+    """(3)."""
+    return game.generator_loss(*arguments, **options)
+
+
 @dataclass(frozen=True)
 class GAN:
     """The game of (1) to (3).
@@ -92,6 +101,7 @@ class GAN:
       latent: width of ``z``.
       generator_every: steps of the critics from one of the generator's turns to the next.
       makes: the field of the examples.
+      goal: what the generator descends, if not (3).
     """
 
     shape: tuple[int, ...]
@@ -101,6 +111,7 @@ class GAN:
     latent: int
     generator_every: int = 1
     makes: str = "image"
+    goal: Goal = plain_goal
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -117,7 +128,8 @@ class GAN:
                 if penalty.every > 1:
                     loss = _named("penalty_loss", partial(self.penalty_loss, critic, penalty))
                     turns.append(Turn(critic.name, loss, every=penalty.every))
-        return (*turns, Turn("generator", self.generator_loss, every=self.generator_every))
+        goal = _named("generator_loss", partial(self.goal, self))
+        return (*turns, Turn("generator", goal, every=self.generator_every))
 
     @property
     def network_evaluations(self) -> int:
@@ -144,7 +156,7 @@ class GAN:
     ) -> tuple[jax.Array, Aux]:
         """(1); its metrics are the mean logits of real and of generated examples."""
         real, label = batch[self.makes], self._label(batch)
-        fake, _ = self._generate(params, buffers, batch, key)
+        fake, _ = self.generate(params, buffers, batch, key)
         apply, noise = partial(critic.network.apply, params[critic.name]), _noise(key)
         real_logits, statistics = apply(buffers[critic.name], real, label, train=True, key=noise[0])
         fake_logits, statistics = apply(statistics, fake, label, train=True, key=noise[1])
@@ -170,7 +182,7 @@ class GAN:
         ema: Any,
     ) -> tuple[jax.Array, Aux]:
         """(2)."""
-        fake, _ = self._generate(params, buffers, batch, key)
+        fake, _ = self.generate(params, buffers, batch, key)
         logits = self._logits(critic, params, buffers, batch)
         return penalty.of(logits, batch[self.makes], fake, jax.random.fold_in(key, 2)), Aux({})
 
@@ -178,7 +190,7 @@ class GAN:
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
     ) -> tuple[jax.Array, Aux]:
         """(3), with latents of its own and, with classes, the labels of the batch."""
-        fake, statistics = self._generate(params, buffers, batch, key)
+        fake, statistics = self.generate(params, buffers, batch, key)
         losses = []
         for critic in self.critics:
             apply = partial(critic.network.apply, params[critic.name], buffers[critic.name])
@@ -236,7 +248,8 @@ class GAN:
         found = self.decode(params, buffers, along.reshape(-1, self.latent), label=repeated)
         return found.reshape(len(start), len(weights), *self.shape)
 
-    def _generate(self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+    def generate(self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+        """As many examples as the batch has, as a turn makes them, and the generator's buffers behind them."""
         z = self.latents(key, len(batch[self.makes]))
         apply = partial(self.generator.apply, params["generator"], buffers["generator"], key=_noise(key)[2])
         return apply(z, self._label(batch), train=True)
