@@ -14,10 +14,11 @@ from gen_jax.fields import images
 from gen_jax.interpolate import arithmetic, lerp, slerp
 from gen_jax.models.dcgan import REFERENCE, SMALL, DCGANConfig
 from gen_jax.networks import dcgan as nets
+from gen_jax.networks.adversaries import Adversaries
 from gen_jax.nn.functional import parameter_count
 from gen_jax.protocol import Model
 
-TINY = DCGANConfig(latent=16, base=8)
+TINY = DCGANConfig(Adversaries("dcgan", latent=16, channels=8))
 
 
 @functools.cache
@@ -54,7 +55,7 @@ def test_published_parameter_counts():
     model = REFERENCE.build(images((64, 64, 3)))
     assert parameter_count(model.generator.init) == 3_576_704
     assert parameter_count(model.critics[0].network.init) == 2_765_568
-    wide = dataclasses.replace(REFERENCE, base=128).build(images((64, 64, 3)))
+    wide = DCGANConfig(dataclasses.replace(REFERENCE.net, channels=128)).build(images((64, 64, 3)))
     assert parameter_count(wide.generator.init) == 12_658_432
     assert parameter_count(wide.critics[0].network.init) == 11_036_160
 
@@ -279,7 +280,7 @@ def test_configuration_is_plain_data(config):
     "make, message",
     [
         (lambda: DCGANConfig(conditional=True).build(images((8, 8, 1))), "labelled"),
-        (lambda: DCGANConfig(base=0), "base: expected 1 or more"),
+        (lambda: Adversaries(channels=0), "channels: expected 1 or more"),
         (lambda: game()[0].sample(*game()[1:3], jax.random.key(0), 2, label=jnp.zeros(2, int)), "no labels"),
         (lambda: game(12, 3, 3)[0].sample(*game(12, 3, 3)[1:3], jax.random.key(0), 2), "a label per latent"),
     ],

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 COMMON = ["--steps", "24", "--batch-size", "8", "--log-every", "1", "--checkpoint-every", "3"]
 MODELS = {
     "vae": ["--latent", "2", "--widths", "4", "--dense", "8"],
-    "dcgan": ["--base", "4", "--latent", "4"],
+    "dcgan": ["--net.channels", "4", "--net.latent", "4"],
     "ddpm": [
         "--net.channels",
         "8",

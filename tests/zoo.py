@@ -28,9 +28,11 @@ from gen_jax.models import (
     LatentConfig,
     LDAConfig,
     MaxoutGANConfig,
+    R3GANConfig,
     RectificationConfig,
     ScoreSDEConfig,
     SemiSupervisedGANConfig,
+    SNGANConfig,
     UnrolledGANConfig,
     VAEConfig,
     VDMConfig,
@@ -38,7 +40,10 @@ from gen_jax.models import (
     VQCodecConfig,
     VQVAEConfig,
     WGANConfig,
+    WGANGPConfig,
 )
+from gen_jax.networks.adversaries import Adversaries
+from gen_jax.networks.augmented import Augmentation
 from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Params
 
@@ -66,6 +71,7 @@ class Entry(NamedTuple):
     start: Callable[[Params], Params] = as_made
 
 
+ADAPTIVE = Augmentation("adaptive", share=0.5, images=1000)
 SMALL = images((4, 4, 1))
 CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4)
 
@@ -129,8 +135,11 @@ ZOO = {
         SemiSupervisedGANConfig(4, (16,), 8, (16, 8), input_noise=0.1, noise=0.1),
         {"point": Field((2,), REAL), "label": Field((), SYMBOL, 3), "labelled": Field((), SYMBOL, 2)},
     ),
-    "dcgan": Entry(DCGANConfig(base=4, latent=8)),
-    "wgan": Entry(WGANConfig(base=4, latent=8)),
+    "dcgan": Entry(DCGANConfig(Adversaries("dcgan", latent=8, channels=4))),
+    "wgan": Entry(WGANConfig(Adversaries("dcgan", latent=8, channels=4))),
+    "wgan_gp": Entry(WGANGPConfig(Adversaries("wgan-gp", latent=8, channels=4))),
+    "sngan": Entry(SNGANConfig(Adversaries("sngan", latent=8, channels=4), augment=ADAPTIVE, conditional=True)),
+    "r3gan": Entry(R3GANConfig(Adversaries("r3gan", 8, 4, blocks=1, group=4), augment=Augmentation("differentiable"))),
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
     ),

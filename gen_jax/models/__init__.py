@@ -18,6 +18,9 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     GAN        CGANConfig              cgan                 GAN               cgan           Mirza and Osindero 2014
     GAN        DCGANConfig             dcgan                GAN               dcgan          Radford et al. 2016
     GAN        WGANConfig              wgan                 GAN               wgan           Arjovsky et al. 2017
+    GAN        WGANGPConfig            wgan_gp              GAN               wgan_gp        Gulrajani et al. 2017
+    GAN        SNGANConfig             sngan                GAN               sngan          Miyato et al. 2018
+    GAN        R3GANConfig             r3gan                GAN               r3gan          Huang et al. 2024
     GAN        D2GANConfig             d2gan                GAN               d2gan          Nguyen et al. 2017
     GAN        VEEGANConfig            veegan               VEEGAN            veegan         Srivastava et al. 2017
     GAN        UnrolledGANConfig       unrolled_gan         GAN               unrolled_gan   Metz et al. 2017
@@ -60,15 +63,18 @@ from gen_jax.models.improved_gan import Historical, ImprovedGANConfig
 from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.lda import LDA, LDAConfig
 from gen_jax.models.maxout_gan import MaxoutGANConfig
+from gen_jax.models.r3gan import R3GANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.semi_supervised_gan import SemiSupervisedGAN, SemiSupervisedGANConfig
+from gen_jax.models.sngan import SNGANConfig
 from gen_jax.models.unrolled_gan import UnrolledGANConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.veegan import VEEGAN, VEEGANConfig
 from gen_jax.models.vqvae import VQVAE, VQCodec, VQCodecConfig, VQVAEConfig
 from gen_jax.models.wgan import WGANConfig
+from gen_jax.models.wgan_gp import WGANGPConfig
 from gen_jax.protocol import Configuration, Model
 
 CONFIGURATIONS: tuple[type[Configuration], ...] = tuple(

@@ -15,7 +15,7 @@ turn the other networks normalise by their batch and forget it; samples are made
 depends on those drawn with it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -29,9 +29,11 @@ from gen_jax.fields import Fields, known_classes, made_of
 from gen_jax.interpolate import slerp
 from gen_jax.losses import adversarial
 from gen_jax.losses.adversarial import AdversarialLoss, non_saturating
+from gen_jax.networks.adversaries import Adversaries
+from gen_jax.networks.augmented import Augmentation, unadapted
 from gen_jax.networks.dense_gan import DenseCritic, DenseGenerator
 from gen_jax.nn.functional import network
-from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
+from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 Path = Callable[[jax.Array, jax.Array, ArrayLike], jax.Array]  # start, end, weight -> between
 LOSSES: dict[str, AdversarialLoss] = {
@@ -67,6 +69,9 @@ class Critic(NamedTuple):
     """``x [B, ...], label [B] or None -> logits [B]``."""
     loss: AdversarialLoss = non_saturating
     penalties: tuple[Penalty, ...] = ()
+    adapt: Callable[[Tree, jax.Array], tuple[Tree, Mapping[str, jax.Array]]] = unadapted
+    """From its buffers and the logits of real examples to its next buffers, and figures to log; of critics that see
+    augmented examples (:mod:`gen_jax.networks.augmented`)."""
 
 
 def r1(gamma: float, every: int = 1) -> Penalty:
@@ -160,12 +165,12 @@ class GAN:
         apply, noise = partial(critic.network.apply, params[critic.name]), _noise(key)
         real_logits, statistics = apply(buffers[critic.name], real, label, train=True, key=noise[0])
         fake_logits, statistics = apply(statistics, fake, label, train=True, key=noise[1])
-        metrics = {"real_logit": real_logits.mean(), "fake_logit": fake_logits.mean()}
+        statistics, figures = critic.adapt(statistics, real_logits)
+        metrics = {"real_logit": real_logits.mean(), "fake_logit": fake_logits.mean(), **figures}
         loss = critic.loss.critic(real_logits, fake_logits)
         for index, penalty in enumerate(p for p in critic.penalties if p.every == 1):
-            found = penalty.of(
-                self._logits(critic, params, buffers, batch), real, fake, jax.random.fold_in(key, index + 2)
-            )
+            logits = self._logits(critic, params, buffers, batch, noise[0])
+            found = penalty.of(logits, real, fake, jax.random.fold_in(key, index + 2))
             loss, metrics = loss + found, {**metrics, "penalty": metrics.get("penalty", 0.0) + found}
         return loss, Aux(metrics, {critic.name: statistics})
 
@@ -183,7 +188,7 @@ class GAN:
     ) -> tuple[jax.Array, Aux]:
         """(2)."""
         fake, _ = self.generate(params, buffers, batch, key)
-        logits = self._logits(critic, params, buffers, batch)
+        logits = self._logits(critic, params, buffers, batch, _noise(key)[0])
         return penalty.of(logits, batch[self.makes], fake, jax.random.fold_in(key, 2)), Aux({})
 
     def generator_loss(
@@ -254,9 +259,12 @@ class GAN:
         apply = partial(self.generator.apply, params["generator"], buffers["generator"], key=_noise(key)[2])
         return apply(z, self._label(batch), train=True)
 
-    def _logits(self, critic: Critic, params: Params, buffers: Buffers, batch: Batch) -> adversarial.Critic:
-        label = self._label(batch)
-        return lambda x: critic.network.apply(params[critic.name], buffers[critic.name], x, label)[0]
+    def _logits(
+        self, critic: Critic, params: Params, buffers: Buffers, batch: Batch, key: jax.Array
+    ) -> adversarial.Critic:
+        # The key is that of augmentations: a penalty is on the gradient through them.
+        apply = partial(critic.network.apply, params[critic.name], buffers[critic.name], key=key)
+        return lambda x: apply(x, self._label(batch))[0]
 
     def _label(self, batch: Batch) -> jax.Array | None:
         return batch["label"] if self.classes else None
@@ -270,6 +278,28 @@ def _noise(key: jax.Array) -> jax.Array:
 def _named(name: str, loss: Any) -> Any:
     loss.__name__ = name  # by which a report knows it
     return loss
+
+
+def played(
+    fields: Fields,
+    net: Adversaries,
+    *,
+    loss: AdversarialLoss = non_saturating,
+    penalties: tuple[Penalty, ...] = (),
+    augment: Augmentation = Augmentation(),
+    generator_every: int = 1,
+    conditional: bool = False,
+) -> GAN:
+    """The game of networks, a loss and what is done to examples, on data of these fields.
+
+    Raises:
+      ValueError: if labels are asked for and missing, or the networks take no such data.
+    """
+    name, field = made_of(fields)
+    classes = known_classes(fields, conditional=conditional)
+    pair = net.build(field.shape, classes, limit=field.kind.limit)
+    critic = Critic("critic", augment.applied(pair.critic), loss, penalties, augment.adapt)
+    return GAN(field.shape, classes, pair.generator, (critic,), net.latent, generator_every, makes=name)
 
 
 @plain
