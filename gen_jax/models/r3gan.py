@@ -49,5 +49,5 @@ REFERENCE = R3GANConfig()
 """32x32 colour: generator 20,732,160, critic 20,683,776 parameters; with ten classes 20,781,952 and 21,280,512; at
 256x256 without classes 23,057,952 and 23,009,568. Adam 2e-4, beta1 0, batches of 512."""
 
-SMALL = R3GANConfig(Adversaries("r3gan", latent=64, channels=32, blocks=1, group=64), gamma=0.5, augment=Augmentation())
+SMALL = R3GANConfig(Adversaries("r3gan", 64, 32, blocks=1, group=64, full=8), gamma=0.5, augment=Augmentation())
 """8x8 digits or 28x28 Fashion-MNIST in minutes on two CPU cores, where one group is faster than several."""

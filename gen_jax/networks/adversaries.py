@@ -49,6 +49,8 @@ class Adversaries:
     """Residual blocks per level of "r3gan", hidden layers of "mlp"."""
     group: Count = 16
     """Channels of a group of convolutions of "r3gan"."""
+    full: Count = 32
+    """Side, in pixels, up to which levels of "r3gan" have all channels; above they have half as many each."""
 
     def __post_init__(self) -> None:
         for channels in (self.channels, self.critic_channels):
@@ -101,6 +103,6 @@ NETWORKS: dict[str, Callable[..., Pair]] = {
         r3gan.Generator,
         r3gan.Critic,
         multiple=r3gan.MULTIPLE,
-        own=lambda net: {"blocks": net.blocks, "group": net.group},
+        own=lambda net: {"blocks": net.blocks, "group": net.group, "full": net.full},
     ),
 }

@@ -11,8 +11,8 @@ learned bias, W3 zero at first, L the blocks of a network:
     critic      the same in the other order, down first; then one kernel per channel over all that is
                 left, and a dense head, with classes an inner product with the label's row / sqrt(C)       (4)
 
-Levels of 32 pixels and less have ``width`` channels, those above half as many each. A group of Wg has ``group``
-channels. Each branch of (1) begins at zero, so that both networks begin as almost linear ones.
+Levels of ``full`` pixels and less have ``width`` channels, those above half as many each. A group of Wg has ``group``
+channels. Each branch of (1) begins at zero, so that both networks begin as linear ones.
 """
 
 import itertools
@@ -35,11 +35,11 @@ _LEAK = 0.2
 _PLAIN = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")  # (2), not cut off at two deviations
 
 
-def widths(size: Size, width: int) -> list[int]:
+def widths(size: Size, width: int, full: int) -> list[int]:
     """Channels of the levels, the smallest first."""
     start, doublings = plan(size)
     sides = [max(start) * 2**level for level in range(doublings + 1)]
-    return [max(width * 32 // max(side, 32), 1) for side in sides]
+    return [max(width >> max(round(math.log2(side / full)), 0), 1) for side in sides]
 
 
 class Generator(nnx.Module):
@@ -51,6 +51,7 @@ class Generator(nnx.Module):
       latent: width of ``z``, and of the label's embedding.
       width: see the module's head; twice that is divisible by ``group``.
       blocks: per level.
+      full: side up to which levels have all channels, pixels.
       group: channels of a group of Wg.
       classes: 0 for a generator without labels.
     """
@@ -63,11 +64,12 @@ class Generator(nnx.Module):
         latent: int,
         width: int,
         blocks: int = 2,
+        full: int = 32,
         group: int = 16,
         classes: int = 0,
         rngs: nnx.Rngs,
     ):
-        start, levels = plan(size)[0], widths(size, width)
+        start, levels = plan(size)[0], widths(size, width, full)
         self.basis = nnx.Param(jax.random.normal(rngs.params(), (*start, levels[0])))
         self.embedding = class_table(classes, latent, rngs)
         inputs = latent * (2 if classes else 1)
@@ -102,11 +104,12 @@ class Critic(nnx.Module):
         *,
         width: int,
         blocks: int = 2,
+        full: int = 32,
         group: int = 16,
         classes: int = 0,
         rngs: nnx.Rngs,
     ):
-        end, levels = plan(size)[0], widths(size, width)[::-1]
+        end, levels = plan(size)[0], widths(size, width, full)[::-1]
         self.stem = Conv(channels, levels[0], 1, use_bias=False, kernel_init=_PLAIN, rngs=rngs)
         self.levels = nnx.List(_level(each, blocks, group, len(levels) * blocks, rngs) for each in levels)
         self.changes = nnx.List(_change(a, b, rngs) for a, b in itertools.pairwise(levels))
@@ -136,6 +139,7 @@ class Block(nnx.Module):
 
     def __init__(self, width: int, *, group: int, depth: int, rngs: nnx.Rngs):
         wide = 2 * width
+        group = math.gcd(group, wide)  # where a level is too narrow for more
         weights = nnx.initializers.variance_scaling(2 / (1 + _LEAK**2) / math.sqrt(depth), "fan_in", "normal")
         self.groups = wide // group
         self.widen = Conv(width, wide, 1, use_bias=False, kernel_init=weights, rngs=rngs)

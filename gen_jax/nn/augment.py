@@ -173,8 +173,8 @@ def _coloured(x: jax.Array, key: jax.Array, share: jax.Array | float) -> jax.Arr
     grey = x.mean(axis=-1, keepdims=True)
     colour = x - grey
     across = _GREY * (jnp.roll(colour, 1, axis=-1) - jnp.roll(colour, -1, axis=-1))  # the axis times the colour
-    turned = jnp.cos(angle) * colour + jnp.sin(angle) * across
-    return grey + of_image(draws.power(1.0)) * turned
+    turned = of_image(draws.power(1.0)) * (jnp.cos(angle) * colour + jnp.sin(angle) * across)
+    return x + (turned - colour)  # and not grey + turned, which is x but for rounding where nothing is turned
 
 
 def _moved(x: jax.Array, shifts: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
