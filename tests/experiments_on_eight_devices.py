@@ -22,6 +22,7 @@ COMMANDS = {
     "wgan_gp": TWO,
     "sngan": TWO,
     "r3gan": TWO,
+    "cyclegan": [*TWO, "--held-out", "8"],
     "d2gan": TWO,
     "improved_gan": TWO,
     "semi_supervised_gan": TWO,

@@ -26,6 +26,8 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     GAN        UnrolledGANConfig       unrolled_gan         GAN               unrolled_gan   Metz et al. 2017
     GAN        ImprovedGANConfig       improved_gan         Historical        improved_gan   Salimans et al. 2016
     GAN        SemiSupervisedGANConfig semi_supervised_gan  SemiSupervisedGAN semi_supervised_gan Salimans et al. 2016
+    GAN        CycleGANConfig          cyclegan             CycleGAN          cyclegan       Zhu et al. 2017
+    GAN        Pix2PixConfig           pix2pix              Pix2Pix           cyclegan       Isola et al. 2017
     diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
     diffusion  ImprovedDDPMConfig      improved_ddpm        LearnedVariance   improved_ddpm  Nichol and Dhariwal 2021
     diffusion  ScoreSDEConfig          score_sde            Diffusion         score_sde      Song et al. 2021
@@ -47,6 +49,7 @@ from gen_jax.models.cgan import CGANConfig
 from gen_jax.models.classifier_guidance import ClassifierGuided, ClassifierGuidedConfig
 from gen_jax.models.cld import CLD, CLDConfig
 from gen_jax.models.consistency import Consistency, ConsistencyConfig
+from gen_jax.models.cyclegan import CycleGAN, CycleGANConfig
 from gen_jax.models.d2gan import D2GANConfig
 from gen_jax.models.dcgan import DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
@@ -63,6 +66,7 @@ from gen_jax.models.improved_gan import Historical, ImprovedGANConfig
 from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.lda import LDA, LDAConfig
 from gen_jax.models.maxout_gan import MaxoutGANConfig
+from gen_jax.models.pix2pix import Pix2Pix, Pix2PixConfig
 from gen_jax.models.r3gan import R3GANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
