@@ -38,6 +38,8 @@ COMMANDS = {
     "ddgan": TWO,
     "feature_network": TWO,
 }
+WITHIN = {"vqvae": "prior", "latent": "prior", "cyclegan": "cyclegan"}
+"""Where the last run of an experiment of several is."""
 
 
 @pytest.mark.parametrize("fsdp", [False, True])
@@ -50,4 +52,4 @@ def test_two_steps(name, fsdp, tmp_path):
     done = subprocess.run([*command, *["--fsdp"] * fsdp], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "step 2/2" in done.stderr
-    assert (tmp_path / name / ("prior" if name in ("vqvae", "latent") else "") / "checkpoints" / "2").is_dir()
+    assert (tmp_path / name / WITHIN.get(name, "") / "checkpoints" / "2").is_dir()

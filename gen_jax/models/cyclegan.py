@@ -28,6 +28,9 @@ from gen_jax.losses.adversarial import least_squares
 from gen_jax.networks.translators import Translators
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
+DOMAINS = ("image", "other")
+"""The fields."""
+
 
 class Sides(NamedTuple):
     """Of both directions: there and back, or of both domains: ``other`` and ``image``, to which they lead."""
@@ -88,7 +91,7 @@ class CycleGAN:
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
     ) -> tuple[jax.Array, Aux]:
         """(1) to (3); its metrics are the distance of (2) and, where it counts, of (3)."""
-        x, y = batch["image"], batch["other"]
+        x, y = (batch[name] for name in DOMAINS)
         there, back = self.translate(params, x), self.translate(params, y, to="image")
         judged = sum(
             2 * least_squares.generator(self._logits(params, name, made))
@@ -105,10 +108,8 @@ class CycleGAN:
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
     ) -> tuple[jax.Array, Aux]:
         """(4), of what comes through the pools."""
-        fakes = {
-            "other": self.translate(params, batch["image"]),
-            "image": self.translate(params, batch["other"], to="image"),
-        }
+        x, y = (batch[name] for name in DOMAINS)
+        fakes = {"other": self.translate(params, x), "image": self.translate(params, y, to="image")}
         loss, pools = jnp.zeros(()), {}
         for (name, fake), own in zip(fakes.items(), jax.random.split(key)):
             shown, pools[name] = pooled(buffers["critics"][name], fake, own)
@@ -160,7 +161,7 @@ def two_domains(fields: Fields) -> tuple[tuple[int, int, int], tuple[int, int, i
     Raises:
       ValueError: of other data.
     """
-    shapes = [fields[name].shape for name in ("image", "other") if name in fields and fields[name].kind is PIXELS]
+    shapes = [fields[name].shape for name in DOMAINS if name in fields and fields[name].kind is PIXELS]
     if len(shapes) < 2 or any(len(shape) != 3 for shape in shapes) or shapes[0][:2] != shapes[1][:2]:
         raise ValueError(
             f"expected images of two domains and one size, 'image' and 'other', got {describe(fields)}; fit takes a"

@@ -15,7 +15,7 @@ turn the other networks normalise by their batch and forget it; samples are made
 depends on those drawn with it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -28,7 +28,8 @@ from gen_jax.checks import Amount, Count, plain
 from gen_jax.fields import Fields, known_classes, made_of
 from gen_jax.interpolate import slerp
 from gen_jax.losses import adversarial
-from gen_jax.losses.adversarial import AdversarialLoss, non_saturating
+from gen_jax.losses.adversarial import AdversarialLoss, hinge, non_saturating, wasserstein
+from gen_jax.models import collapse
 from gen_jax.networks.adversaries import Adversaries
 from gen_jax.networks.augmented import Augmentation, unadapted
 from gen_jax.networks.dense_gan import DenseCritic, DenseGenerator
@@ -159,7 +160,7 @@ class GAN:
         step: Any,
         ema: Any,
     ) -> tuple[jax.Array, Aux]:
-        """(1); its metrics are the mean logits of real and of generated examples."""
+        """(1); its metrics are the mean logits of real and of generated examples, and how far it tells them apart."""
         real, label = batch[self.makes], self._label(batch)
         fake, _ = self.generate(params, buffers, batch, key)
         apply, noise = partial(critic.network.apply, params[critic.name]), _noise(key)
@@ -167,6 +168,7 @@ class GAN:
         fake_logits, statistics = apply(statistics, fake, label, train=True, key=noise[1])
         statistics, figures = critic.adapt(statistics, real_logits)
         metrics = {"real_logit": real_logits.mean(), "fake_logit": fake_logits.mean(), **figures}
+        metrics["gap"] = collapse.gap(real_logits, fake_logits)
         loss = critic.loss.critic(real_logits, fake_logits)
         for index, penalty in enumerate(p for p in critic.penalties if p.every == 1):
             logits = self._logits(critic, params, buffers, batch, noise[0])
@@ -204,7 +206,13 @@ class GAN:
                 judged.append((batch[self.makes], _noise(key)[0]))
             logits = [apply(x, self._label(batch), train=True, key=noise)[0] for x, noise in judged]
             losses.append(critic.loss.generator(*logits))
-        return sum(losses[1:], losses[0]), Aux({}, {"generator": statistics})
+        figures = {"distinct": collapse.distinct(fake, batch[self.makes])}
+        return sum(losses[1:], losses[0]), Aux(figures, {"generator": statistics})
+
+    def warning(self, rows: Sequence[Mapping[str, float]]) -> str:
+        """What the rows of a log say is wrong with its training, and what to try; nothing where all is well."""
+        ceasing = [critic.name for critic in self.critics if critic.loss not in (hinge, wasserstein)]
+        return collapse.warning(rows, ceasing)
 
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None

@@ -11,7 +11,7 @@ the gradient, and 0 is added in a player's first turn. Their semi-supervised cla
 :mod:`gen_jax.models.semi_supervised_gan`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from gen_jax.checks import Amount, Count, Share, plain
 from gen_jax.fields import Fields, made_of
 from gen_jax.losses.improved import feature_matching, smoothed
+from gen_jax.models.collapse import distinct
 from gen_jax.models.gan import GAN, Goal, plain_goal
 from gen_jax.models.gan import Critic as Judge
 from gen_jax.networks.improved_gan import Critic, Generator
@@ -44,7 +45,8 @@ def matching(features: Callable[..., jax.Array]) -> Goal:
         for critic in game.critics:
             own = partial(critic.network.apply, params[critic.name], buffers[critic.name], method=features)
             losses.append(feature_matching(own(real, train=True)[0], own(fake, train=True)[0]))
-        return sum(losses[1:], losses[0]), Aux({}, {"generator": statistics})
+        figures = {"distinct": distinct(fake, real)}
+        return sum(losses[1:], losses[0]), Aux(figures, {"generator": statistics})
 
     return generator_loss
 
@@ -103,6 +105,10 @@ class Historical:
         carried = {name: {**buffers[name], "network": own} for name, own in aux.buffers.items()}
         kept = {**history, **carried.get(turn.player, {}), "mean": mean, "turns": turns}
         return loss + penalty, Aux({**aux.metrics, "history": penalty}, {**carried, turn.player: kept})
+
+    def warning(self, rows: Sequence[Mapping[str, float]]) -> str:
+        """As the plain game, where it has any."""
+        return self.game.warning(rows) if hasattr(self.game, "warning") else ""
 
     def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int, **given: jax.Array) -> jax.Array:
         """As the plain game."""

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from gen_jax.checks import Amount, plain
 from gen_jax.fields import Fields
 from gen_jax.losses.adversarial import non_saturating
-from gen_jax.models.cyclegan import two_domains
+from gen_jax.models.cyclegan import DOMAINS, two_domains
 from gen_jax.networks.translators import Translators
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 
@@ -61,17 +61,18 @@ class Pix2Pix:
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
     ) -> tuple[jax.Array, Aux]:
         """(2)."""
-        made = self.translate(params, batch["image"])
-        logits = [self._logits(params, batch["image"], each) for each in (batch["other"], made)]
+        x, y = (batch[name] for name in DOMAINS)
+        logits = [self._logits(params, x, each) for each in (y, self.translate(params, x))]
         return non_saturating.critic(*logits) / 2, Aux({})
 
     def generator_loss(
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
     ) -> tuple[jax.Array, Aux]:
         """(1); its metric is the distance."""
-        made = self.translate(params, batch["image"])
-        distance = jnp.abs(made - batch["other"]).mean()
-        judged = non_saturating.generator(self._logits(params, batch["image"], made))
+        x, y = (batch[name] for name in DOMAINS)
+        made = self.translate(params, x)
+        distance = jnp.abs(made - y).mean()
+        judged = non_saturating.generator(self._logits(params, x, made))
         return judged + self.weight * distance, Aux({"distance": distance})
 
     def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, image: jax.Array) -> jax.Array:
