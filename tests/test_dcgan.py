@@ -9,7 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from sklearn.linear_model import RidgeClassifier
+from sklearn.preprocessing import StandardScaler
 
+from gen_jax.evaluate import probe
 from gen_jax.fields import images
 from gen_jax.interpolate import arithmetic, lerp, slerp
 from gen_jax.models.dcgan import REFERENCE, SMALL, DCGANConfig
@@ -258,6 +262,36 @@ def test_interpolated_images_are_decoded_latents(classes):
     chex.assert_shape(images, (2, 3, *model.shape))
     for i, z in enumerate((start, (start + end) / 2, end)):
         np.testing.assert_allclose(images[:, i], model.decode(params, buffers, z, label=label), atol=1e-5)
+
+
+def test_features_are_the_largest_of_every_layer():
+    """Of the last layer all numbers, of those before it the largest of blocks; the head is a map of the last."""
+    model, params, buffers, batch = game()
+    critic, own = model.critics[0].network, (params["critic"], buffers["critic"])
+    features = np.asarray(critic.apply(*own, batch["image"], method=nets.Critic.features)[0])
+    logits = critic.apply(*own, batch["image"])[0]
+    assert features.shape == (6, 2 * 2 * (8 + 16))
+    kernel = np.asarray(params["critic"]["head"]["kernel"])
+    np.testing.assert_allclose(features[:, 32:] @ kernel[:, 0], logits, rtol=1e-4)
+    first = nets.Conv(1, 8, 4, stride=2, padding=1, use_bias=False, rngs=nnx.Rngs(0))
+    first.kernel[...] = params["critic"]["convolutions"]["0"]["kernel"]
+    expected = jax.nn.leaky_relu(first(batch["image"]), 0.2).reshape(6, 2, 2, 2, 2, 8).max((2, 4))
+    np.testing.assert_allclose(features[:, :32], expected.reshape(6, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_the_linear_classifier_is_scikit_learn_s():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(600, 6)) * [1, 10, 0.1, 3, 1, 1] + 7
+    labels = (((features - 7) / [1, 10, 0.1, 3, 1, 1]) @ rng.normal(size=(6, 3)) + rng.normal(size=(600, 3))).argmax(1)
+    known, new = (features[:400], labels[:400]), (features[400:], labels[400:])
+    scaler = StandardScaler().fit(known[0])
+    expected = [
+        RidgeClassifier(alpha=400 * strength).fit(scaler.transform(known[0]), known[1])
+        for strength in (1e-3, 1e-2, 1e-1, 1.0)
+    ]
+    found = probe.accuracy(known, new)
+    assert 0.6 < found < 0.95
+    assert min(abs(found - each.score(scaler.transform(new[0]), new[1])) for each in expected) < 1e-9
 
 
 def test_bfloat16_weights():
