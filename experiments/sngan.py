@@ -2,8 +2,9 @@
 
     python -m experiments.sngan --data fashion_mnist --workdir runs/sngan
 
-2 CPU cores for the small preset; not yet run to the end. ``--preset reference`` has the
-networks and settings of Miyato et al. 2018 for CIFAR-10; ``--conditional`` tells the class to both players.
+2 CPU cores for the small preset, which has not been run to the end: 150 seconds of two cores that five programs shared,
+162 steps, give blots as large as clothes. ``--preset reference`` has the networks and settings of Miyato et al. 2018
+for CIFAR-10; ``--conditional`` tells the class to both players.
 """
 
 from experiments.launch import Place, Settings, launch

@@ -2,7 +2,8 @@
 
     python -m experiments.wgan_gp --data fashion_mnist --workdir runs/wgan_gp
 
-2 CPU cores for the small preset; not yet run to the end. ``--preset reference``, ``colour`` and
+2 CPU cores for the small preset, which has not been run to the end: 150 seconds of two cores that five programs shared,
+537 steps, give shapes of clothes, coarse, and FD-fashion 23.0 (1,000 images). ``--preset reference``, ``colour`` and
 ``digits`` have the networks and settings of Gulrajani et al. 2017; ``--net.network`` chooses others.
 """
 

@@ -113,7 +113,7 @@ def test_the_blocks_of_r3gan_begin_as_fixup_says():
     assert block.mix.shape == (3, 3, 16, 128) and block.groups == 8 and not np.any(block.narrow.kernel[...])
 
 
-@pytest.mark.parametrize("critic", [resnet_gan.Critic, resnet_gan.SpectralCritic])
+@pytest.mark.parametrize("critic", [resnet_gan.Critic, pytest.param(resnet_gan.SpectralCritic, marks=pytest.mark.slow)])
 def test_a_label_moves_a_logit_by_its_projection(critic):
     """By its row alone: where all rows are alike labels do not matter."""
     net = network(critic, size=(8, 8), channels=1, width=4, classes=3)

@@ -74,6 +74,7 @@ def test_below_one_the_law_of_images_can_be_told_from_that_of_the_augmented(shar
         np.testing.assert_allclose(found, 1 / 8, atol=0.01)  # nothing is left of it
 
 
+@pytest.mark.slow
 def test_grey_stays_grey_and_brightness_and_contrast_have_their_spread():
     x = jnp.zeros((4000, 4, 4, 3))
     y = np.asarray(jax.jit(pipe)(x, KEY, 1.0))
@@ -82,6 +83,7 @@ def test_grey_stays_grey_and_brightness_and_contrast_have_their_spread():
     np.testing.assert_allclose(y[:, 0, 0, 0].std(), 0.2 * np.exp((2 * np.log(2)) ** 2 / 16), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_colours_turn_about_the_grey_axis():
     """A pure colour keeps its distance from that axis but for contrast and saturation, whose law is known."""
     x = jnp.broadcast_to(jnp.array([1.0, -1.0, 0.0]), (4000, 2, 2, 3))
@@ -118,7 +120,7 @@ def test_contrast_and_saturation_are_about_their_means():
     np.testing.assert_allclose((saturation / contrast).std(), 2 / np.sqrt(12), rtol=0.25)
 
 
-@pytest.mark.parametrize("kind", OF)
+@pytest.mark.parametrize("kind", ["differentiable", pytest.param("pipe", marks=pytest.mark.slow)])
 def test_gradients_pass_and_no_image_sees_another(kind):
     x, apply = some_images(4, 8, 8, 3), jax.jit(OF[kind])
     slope = jax.jit(jax.grad(lambda x: (OF[kind](x, KEY) ** 2).sum()))(x)

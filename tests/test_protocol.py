@@ -109,7 +109,7 @@ def _further():
         seen.add(game)
 
 
-everyone = _names(set(DEEP))
+everyone = _names({*DEEP, "sngan"})  # whose networks and augmentation take ten seconds to compile
 # A wrapper of a game that plays itself, three turns of the largest networks, and translators: two minutes.
 every_game = _names({*_further(), *DEEP, "improved_gan", "ddgan", "cyclegan", "pix2pix"})
 # Operation by operation all others take a minute together.

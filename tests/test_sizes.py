@@ -36,7 +36,14 @@ def made(name, shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", [name for name, entry in EVERY.items() if "image" in entry.fields])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("sngan", "r3gan")))
+        for name, entry in EVERY.items()
+        if "image" in entry.fields
+    ],
+)
 def test_every_model_takes_images_of_every_size(name, shape):
     once, batch = made(name, shape)
     losses, drawn = jax.eval_shape(once, jax.random.key(0), batch)
