@@ -4,6 +4,12 @@
 
 The first third of the images is seen as it is, the second as outlines (largest less smallest value of 3x3 pixels), so
 that there are no pairs; the outlines of held-out images are known, and errors are in 8-bit levels of them.
+
+    copying 62.9    colour map 46.2    pix2pix, paired 12.3    CycleGAN 49.4, then 46.2
+
+over 1,000 images, after 120 seconds of two cores that several programs shared (3,339 steps of pix2pix, 795 of CycleGAN,
+1,489 after 260 seconds). CycleGAN draws outlines, whole and in their places, but not yet nearer than the best map of
+levels; its error still falls.
 """
 
 from dataclasses import dataclass
