@@ -80,7 +80,9 @@ class Model(Protocol):
     deterministic sampler, dequantised. A word after it says what else must be known to compare it (``"lower bound,
     binarised"``). Where a figure is made of others, ``evidence``, with the same arguments, gives them: a bound's terms,
     an estimate's standard error. A model that rests on players of earlier runs names them in ``begins``, one that is
-    fitted to all data at once says ``whole_set = True``. Families add methods of their own (``encode``, ``decode``,
+    fitted to all data at once says ``whole_set = True``. One that can tell from its own figures that a run goes wrong
+    has ``warning(rows)``, of the rows of ``metrics.jsonl`` so far: a line of what is wrong and what to try, or nothing;
+    the first one is shown. Families add methods of their own (``encode``, ``decode``,
     ``denoise``, ``interpolate``).
     """
 

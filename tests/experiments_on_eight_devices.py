@@ -23,6 +23,10 @@ COMMANDS = {
     "cgan": TWO,
     "dcgan": TWO,
     "wgan": TWO,
+    "wgan_gp": TWO,
+    "sngan": TWO,
+    "r3gan": TWO,
+    "cyclegan": [*TWO, "--held-out", "8"],
     "d2gan": TWO,
     "improved_gan": TWO,
     "semi_supervised_gan": TWO,
@@ -40,6 +44,8 @@ COMMANDS = {
 }
 SPLIT = ("vae", "vqvae", "dcgan", "ddpm", "ddgan")  # one of each sort of networks, with --fsdp besides
 NEEDS = {"hmm": texts.letters, "lda": texts.newsgroups}  # texts that not every machine has
+WITHIN = {"vqvae": "prior", "latent": "prior", "cyclegan": "cyclegan"}
+"""Where the last run of an experiment of several is."""
 
 
 @pytest.mark.parametrize(("name", "fsdp"), [*((n, False) for n in COMMANDS), *((n, True) for n in SPLIT)])
@@ -54,4 +60,4 @@ def test_two_steps(name, fsdp, tmp_path):
     done = subprocess.run([*command, *["--fsdp"] * fsdp], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "step 2/2" in done.stderr
-    assert (tmp_path / name / ("prior" if name in ("vqvae", "latent") else "") / "checkpoints" / "2").is_dir()
+    assert (tmp_path / name / WITHIN.get(name, "") / "checkpoints" / "2").is_dir()

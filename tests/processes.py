@@ -14,7 +14,7 @@ COMMON = ["--steps", "24", "--batch-size", "8", "--log-every", "1", "--checkpoin
 DDPM = "--net.channels 8 --net.multipliers 1 2 --net.blocks 1 --net.attention 4 --sampling-steps 2"
 MODELS = {
     "vae": ["--latent", "2", "--widths", "4", "--dense", "8"],
-    "dcgan": ["--base", "4", "--latent", "4"],
+    "dcgan": ["--net.channels", "4", "--net.latent", "4"],
     "ddpm": DDPM.split(),
 }
 NOTHING: Mapping[str, str] = {}

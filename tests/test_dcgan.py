@@ -9,15 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from sklearn.linear_model import RidgeClassifier
+from sklearn.preprocessing import StandardScaler
 
+from gen_jax.evaluate import probe
 from gen_jax.fields import images
 from gen_jax.interpolate import arithmetic, lerp, slerp
 from gen_jax.models.dcgan import REFERENCE, SMALL, DCGANConfig
 from gen_jax.networks import dcgan as nets
+from gen_jax.networks.adversaries import Adversaries
 from gen_jax.nn.functional import parameter_count
 from gen_jax.protocol import Model
 
-TINY = DCGANConfig(latent=16, base=8)
+TINY = DCGANConfig(Adversaries("dcgan", latent=16, channels=8))
 
 
 @functools.cache
@@ -54,7 +59,7 @@ def test_published_parameter_counts():
     model = REFERENCE.build(images((64, 64, 3)))
     assert parameter_count(model.generator.init) == 3_576_704
     assert parameter_count(model.critics[0].network.init) == 2_765_568
-    wide = dataclasses.replace(REFERENCE, base=128).build(images((64, 64, 3)))
+    wide = DCGANConfig(dataclasses.replace(REFERENCE.net, channels=128)).build(images((64, 64, 3)))
     assert parameter_count(wide.generator.init) == 12_658_432
     assert parameter_count(wide.critics[0].network.init) == 11_036_160
 
@@ -259,6 +264,36 @@ def test_interpolated_images_are_decoded_latents(classes):
         np.testing.assert_allclose(images[:, i], model.decode(params, buffers, z, label=label), atol=1e-5)
 
 
+def test_features_are_the_largest_of_every_layer():
+    """Of the last layer all numbers, of those before it the largest of blocks; the head is a map of the last."""
+    model, params, buffers, batch = game()
+    critic, own = model.critics[0].network, (params["critic"], buffers["critic"])
+    features = np.asarray(critic.apply(*own, batch["image"], method=nets.Critic.features)[0])
+    logits = critic.apply(*own, batch["image"])[0]
+    assert features.shape == (6, 2 * 2 * (8 + 16))
+    kernel = np.asarray(params["critic"]["head"]["kernel"])
+    np.testing.assert_allclose(features[:, 32:] @ kernel[:, 0], logits, rtol=1e-4)
+    first = nets.Conv(1, 8, 4, stride=2, padding=1, use_bias=False, rngs=nnx.Rngs(0))
+    first.kernel[...] = params["critic"]["convolutions"]["0"]["kernel"]
+    expected = jax.nn.leaky_relu(first(batch["image"]), 0.2).reshape(6, 2, 2, 2, 2, 8).max((2, 4))
+    np.testing.assert_allclose(features[:, :32], expected.reshape(6, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_the_linear_classifier_is_scikit_learn_s():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(600, 6)) * [1, 10, 0.1, 3, 1, 1] + 7
+    labels = (((features - 7) / [1, 10, 0.1, 3, 1, 1]) @ rng.normal(size=(6, 3)) + rng.normal(size=(600, 3))).argmax(1)
+    known, new = (features[:400], labels[:400]), (features[400:], labels[400:])
+    scaler = StandardScaler().fit(known[0])
+    expected = [
+        RidgeClassifier(alpha=400 * strength).fit(scaler.transform(known[0]), known[1])
+        for strength in (1e-3, 1e-2, 1e-1, 1.0)
+    ]
+    found = probe.accuracy(known, new)
+    assert 0.6 < found < 0.95
+    assert min(abs(found - each.score(scaler.transform(new[0]), new[1])) for each in expected) < 1e-9
+
+
 def test_bfloat16_weights():
     model, params, buffers, batch = game()
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), params)
@@ -279,7 +314,7 @@ def test_configuration_is_plain_data(config):
     "make, message",
     [
         (lambda: DCGANConfig(conditional=True).build(images((8, 8, 1))), "labelled"),
-        (lambda: DCGANConfig(base=0), "base: expected 1 or more"),
+        (lambda: Adversaries(channels=0), "channels: expected 1 or more"),
         (lambda: game()[0].sample(*game()[1:3], jax.random.key(0), 2, label=jnp.zeros(2, int)), "no labels"),
         (lambda: game(12, 3, 3)[0].sample(*game(12, 3, 3)[1:3], jax.random.key(0), 2), "a label per latent"),
     ],

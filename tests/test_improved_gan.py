@@ -166,8 +166,8 @@ def test_feature_matching_replaces_the_generator_s_loss():
     model = ImprovedGANConfig(3, (6,), 5, (7, 4), 3, 2, matching="features").build(POINTS).game
     params, buffers = jax.jit(model.init)(jax.random.key(0), {})
     batch, key = {"point": normals(8, 2)}, jax.random.key(1)
-    fake = model.game.decode(params, buffers, model.game.latents(key, 8))
-    net, own = model.game.critics[0].network, params["critic"]
+    fake = model.decode(params, buffers, model.latents(key, 8))
+    net, own = model.critics[0].network, params["critic"]
     real_features, fake_features = (
         np.asarray(net.apply(own, {}, x, method=Critic.features)[0]) for x in (batch["point"], fake)
     )

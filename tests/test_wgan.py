@@ -9,6 +9,7 @@ from scipy import stats
 from gen_jax import RMSProp, fields
 from gen_jax.losses.adversarial import wasserstein
 from gen_jax.models.wgan import REFERENCE, WGANConfig
+from gen_jax.networks.adversaries import Adversaries
 from gen_jax.nn.functional import parameter_count
 from gen_jax.protocol import due
 
@@ -53,7 +54,7 @@ def test_shifted_laws_are_as_far_apart_as_their_shift(mean):
 
 
 def test_the_critic_takes_five_turns_for_one_of_the_generator():
-    model = WGANConfig(base=4, latent=4).build(fields.images((8, 8, 1)))
+    model = WGANConfig(Adversaries("dcgan", latent=4, channels=4)).build(fields.images((8, 8, 1)))
     players = [[model.turns[index].player for index in due(model.turns, step)] for step in range(10)]
     assert players == 2 * [["critic", "generator"], *4 * [["critic"]]]
 

@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import jax
 
-from gen_jax.fields import COUNT, REAL, SYMBOL, Field, Fields, images
+from gen_jax.fields import COUNT, PIXELS, REAL, SYMBOL, Field, Fields, images
 from gen_jax.models import (
     CGANConfig,
     ClassifierGuidedConfig,
     CLDConfig,
     Configuration,
     ConsistencyConfig,
+    CycleGANConfig,
     D2GANConfig,
     DCGANConfig,
     DDGANConfig,
@@ -28,9 +29,12 @@ from gen_jax.models import (
     LatentConfig,
     LDAConfig,
     MaxoutGANConfig,
+    Pix2PixConfig,
+    R3GANConfig,
     RectificationConfig,
     ScoreSDEConfig,
     SemiSupervisedGANConfig,
+    SNGANConfig,
     UnrolledGANConfig,
     VAEConfig,
     VDMConfig,
@@ -38,8 +42,12 @@ from gen_jax.models import (
     VQCodecConfig,
     VQVAEConfig,
     WGANConfig,
+    WGANGPConfig,
 )
+from gen_jax.networks.adversaries import Adversaries
+from gen_jax.networks.augmented import Augmentation
 from gen_jax.networks.denoisers import Denoiser
+from gen_jax.networks.translators import Translators
 from gen_jax.protocol import Params
 
 
@@ -66,7 +74,10 @@ class Entry(NamedTuple):
     start: Callable[[Params], Params] = as_made
 
 
+ADAPTIVE = Augmentation("adaptive", share=0.5, images=1000)
+TRANSLATORS = Translators(channels=4, blocks=1, critic_channels=4, strides=1)
 SMALL = images((4, 4, 1))
+TWO_DOMAINS = {name: Field((8, 8, 1), PIXELS) for name in ("image", "other")}
 CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4)
 
 
@@ -129,8 +140,13 @@ ZOO = {
         SemiSupervisedGANConfig(4, (16,), 8, (16, 8), input_noise=0.1, noise=0.1),
         {"point": Field((2,), REAL), "label": Field((), SYMBOL, 3), "labelled": Field((), SYMBOL, 2)},
     ),
-    "dcgan": Entry(DCGANConfig(base=4, latent=8)),
-    "wgan": Entry(WGANConfig(base=4, latent=8)),
+    "dcgan": Entry(DCGANConfig(Adversaries("dcgan", latent=8, channels=4))),
+    "wgan": Entry(WGANConfig(Adversaries("dcgan", latent=8, channels=4))),
+    "wgan_gp": Entry(WGANGPConfig(Adversaries("wgan-gp", latent=8, channels=4))),
+    "sngan": Entry(SNGANConfig(Adversaries("sngan", latent=8, channels=4), augment=ADAPTIVE, conditional=True)),
+    "r3gan": Entry(R3GANConfig(Adversaries("r3gan", 8, 4, blocks=1, group=4), augment=Augmentation("differentiable"))),
+    "cyclegan": Entry(CycleGANConfig(TRANSLATORS, pool=5), TWO_DOMAINS),
+    "pix2pix": Entry(Pix2PixConfig(TRANSLATORS), TWO_DOMAINS),
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
     ),

@@ -18,11 +18,16 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     GAN        CGANConfig              cgan                 GAN               cgan           Mirza and Osindero 2014
     GAN        DCGANConfig             dcgan                GAN               dcgan          Radford et al. 2016
     GAN        WGANConfig              wgan                 GAN               wgan           Arjovsky et al. 2017
+    GAN        WGANGPConfig            wgan_gp              GAN               wgan_gp        Gulrajani et al. 2017
+    GAN        SNGANConfig             sngan                GAN               sngan          Miyato et al. 2018
+    GAN        R3GANConfig             r3gan                GAN               r3gan          Huang et al. 2024
     GAN        D2GANConfig             d2gan                GAN               d2gan          Nguyen et al. 2017
     GAN        VEEGANConfig            veegan               VEEGAN            veegan         Srivastava et al. 2017
-    GAN        UnrolledGANConfig       unrolled_gan         UnrolledGAN       unrolled_gan   Metz et al. 2017
+    GAN        UnrolledGANConfig       unrolled_gan         GAN               unrolled_gan   Metz et al. 2017
     GAN        ImprovedGANConfig       improved_gan         Historical        improved_gan   Salimans et al. 2016
     GAN        SemiSupervisedGANConfig semi_supervised_gan  SemiSupervisedGAN semi_supervised_gan Salimans et al. 2016
+    GAN        CycleGANConfig          cyclegan             CycleGAN          cyclegan       Zhu et al. 2017
+    GAN        Pix2PixConfig           pix2pix              Pix2Pix           cyclegan       Isola et al. 2017
     diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
     diffusion  ImprovedDDPMConfig      improved_ddpm        LearnedVariance   improved_ddpm  Nichol and Dhariwal 2021
     diffusion  ScoreSDEConfig          score_sde            Diffusion         score_sde      Song et al. 2021
@@ -44,6 +49,7 @@ from gen_jax.models.cgan import CGANConfig
 from gen_jax.models.classifier_guidance import ClassifierGuided, ClassifierGuidedConfig
 from gen_jax.models.cld import CLD, CLDConfig
 from gen_jax.models.consistency import Consistency, ConsistencyConfig
+from gen_jax.models.cyclegan import CycleGAN, CycleGANConfig
 from gen_jax.models.d2gan import D2GANConfig
 from gen_jax.models.dcgan import DCGANConfig
 from gen_jax.models.ddgan import DDGAN, DDGANConfig
@@ -60,15 +66,19 @@ from gen_jax.models.improved_gan import Historical, ImprovedGANConfig
 from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.lda import LDA, LDAConfig
 from gen_jax.models.maxout_gan import MaxoutGANConfig
+from gen_jax.models.pix2pix import Pix2Pix, Pix2PixConfig
+from gen_jax.models.r3gan import R3GANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.semi_supervised_gan import SemiSupervisedGAN, SemiSupervisedGANConfig
-from gen_jax.models.unrolled_gan import UnrolledGAN, UnrolledGANConfig
+from gen_jax.models.sngan import SNGANConfig
+from gen_jax.models.unrolled_gan import UnrolledGANConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.veegan import VEEGAN, VEEGANConfig
 from gen_jax.models.vqvae import VQVAE, VQCodec, VQCodecConfig, VQVAEConfig
 from gen_jax.models.wgan import WGANConfig
+from gen_jax.models.wgan_gp import WGANGPConfig
 from gen_jax.protocol import Configuration, Model
 
 CONFIGURATIONS: tuple[type[Configuration], ...] = tuple(

@@ -9,28 +9,23 @@ that of :mod:`gen_jax.models.gan`:
 with batch normalisation in both networks, which that game keeps apart.
 """
 
-from functools import partial
-
-from gen_jax.checks import Count, plain
-from gen_jax.fields import Fields, known_classes, of_images
-from gen_jax.models.gan import GAN, Critic
-from gen_jax.networks import dcgan as nets
-from gen_jax.nn.fit import padded
-from gen_jax.nn.functional import network
+from gen_jax.checks import plain
+from gen_jax.fields import Fields
+from gen_jax.models.gan import GAN, played
+from gen_jax.networks.adversaries import Adversaries
+from gen_jax.networks.augmented import Augmentation
 
 
 @plain
 class DCGANConfig:
     """A DCGAN as plain data."""
 
-    latent: Count = 100
-    """Width of z."""
-    base: Count = 64
-    """Channels at the highest resolution; each halving of the side doubles them."""
+    net: Adversaries = Adversaries("dcgan", latent=100, channels=64)
+    """The networks; any of them."""
+    augment: Augmentation = Augmentation()
+    """What is done to images before the critic sees them."""
     conditional: bool = False
     """Tell generator and critic the label; needs labelled data."""
-    label_width: Count = 32
-    """Width of the label's embedding in the generator."""
 
     def build(self, fields: Fields) -> GAN:
         """The game on images of any size.
@@ -38,17 +33,11 @@ class DCGANConfig:
         Raises:
           ValueError: if labels are asked for and missing.
         """
-        shape, _ = of_images(fields)
-        classes = known_classes(fields, conditional=self.conditional)
-        common = {"channels": shape[2], "base": self.base, "classes": classes}
-        generate = partial(network, nets.Generator, latent=self.latent, label_width=self.label_width, **common)
-        generator = padded(generate, shape[:2], nets.MULTIPLE)
-        critic = padded(partial(network, nets.Critic, **common), shape[:2], nets.MULTIPLE)
-        return GAN(shape, classes, generator, (Critic("critic", critic),), self.latent)
+        return played(fields, self.net, augment=self.augment, conditional=self.conditional)
 
 
 REFERENCE = DCGANConfig()
 """64x64 colour: generator 3,576,704, critic 2,765,568 parameters. Adam 2e-4, beta1 0.5, batches of 128."""
 
-SMALL = DCGANConfig(latent=64, base=32)
+SMALL = DCGANConfig(Adversaries("dcgan", latent=64, channels=32))
 """8x8 digits or 28x28 Fashion-MNIST in minutes on two CPU cores."""

@@ -15,7 +15,7 @@ turn the other networks normalise by their batch and forget it; samples are made
 depends on those drawn with it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -28,10 +28,13 @@ from gen_jax.checks import Amount, Count, plain
 from gen_jax.fields import Fields, known_classes, made_of
 from gen_jax.interpolate import slerp
 from gen_jax.losses import adversarial
-from gen_jax.losses.adversarial import AdversarialLoss, non_saturating
+from gen_jax.losses.adversarial import AdversarialLoss, hinge, non_saturating, wasserstein
+from gen_jax.models import collapse
+from gen_jax.networks.adversaries import Adversaries
+from gen_jax.networks.augmented import Augmentation, unadapted
 from gen_jax.networks.dense_gan import DenseCritic, DenseGenerator
 from gen_jax.nn.functional import network
-from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
+from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 Path = Callable[[jax.Array, jax.Array, ArrayLike], jax.Array]  # start, end, weight -> between
 LOSSES: dict[str, AdversarialLoss] = {
@@ -43,6 +46,10 @@ LOSSES: dict[str, AdversarialLoss] = {
     "relativistic": adversarial.relativistic,
     "relativistic_average": adversarial.relativistic_average,
 }
+
+
+Goal = Callable[..., tuple[jax.Array, Aux]]
+"""What a generator descends: a function of the game and of what every loss takes."""
 
 
 class Penalty(NamedTuple):
@@ -63,6 +70,9 @@ class Critic(NamedTuple):
     """``x [B, ...], label [B] or None -> logits [B]``."""
     loss: AdversarialLoss = non_saturating
     penalties: tuple[Penalty, ...] = ()
+    adapt: Callable[[Tree, jax.Array], tuple[Tree, Mapping[str, jax.Array]]] = unadapted
+    """From its buffers and the logits of real examples to its next buffers, and figures to log; of critics that see
+    augmented examples (:mod:`gen_jax.networks.augmented`)."""
 
 
 def r1(gamma: float, every: int = 1) -> Penalty:
@@ -80,6 +90,11 @@ def gradient_penalty(weight: float, every: int = 1) -> Penalty:
     return Penalty(partial(adversarial.gradient_penalty, weight=weight), every)
 
 
+def plain_goal(game: "GAN", *arguments: Any, **options: Any) -> tuple[jax.Array, Aux]:
+    """(3)."""
+    return game.generator_loss(*arguments, **options)
+
+
 @dataclass(frozen=True)
 class GAN:
     """The game of (1) to (3).
@@ -92,6 +107,7 @@ class GAN:
       latent: width of ``z``.
       generator_every: steps of the critics from one of the generator's turns to the next.
       makes: the field of the examples.
+      goal: what the generator descends, if not (3).
     """
 
     shape: tuple[int, ...]
@@ -101,6 +117,7 @@ class GAN:
     latent: int
     generator_every: int = 1
     makes: str = "image"
+    goal: Goal = plain_goal
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -117,7 +134,8 @@ class GAN:
                 if penalty.every > 1:
                     loss = _named("penalty_loss", partial(self.penalty_loss, critic, penalty))
                     turns.append(Turn(critic.name, loss, every=penalty.every))
-        return (*turns, Turn("generator", self.generator_loss, every=self.generator_every))
+        goal = _named("generator_loss", partial(self.goal, self))
+        return (*turns, Turn("generator", goal, every=self.generator_every))
 
     @property
     def network_evaluations(self) -> int:
@@ -142,18 +160,19 @@ class GAN:
         step: Any,
         ema: Any,
     ) -> tuple[jax.Array, Aux]:
-        """(1); its metrics are the mean logits of real and of generated examples."""
+        """(1); its metrics are the mean logits of real and of generated examples, and how far it tells them apart."""
         real, label = batch[self.makes], self._label(batch)
-        fake, _ = self._generate(params, buffers, batch, key)
+        fake, _ = self.generate(params, buffers, batch, key)
         apply, noise = partial(critic.network.apply, params[critic.name]), _noise(key)
         real_logits, statistics = apply(buffers[critic.name], real, label, train=True, key=noise[0])
         fake_logits, statistics = apply(statistics, fake, label, train=True, key=noise[1])
-        metrics = {"real_logit": real_logits.mean(), "fake_logit": fake_logits.mean()}
+        statistics, figures = critic.adapt(statistics, real_logits)
+        metrics = {"real_logit": real_logits.mean(), "fake_logit": fake_logits.mean(), **figures}
+        metrics["gap"] = collapse.gap(real_logits, fake_logits)
         loss = critic.loss.critic(real_logits, fake_logits)
         for index, penalty in enumerate(p for p in critic.penalties if p.every == 1):
-            found = penalty.of(
-                self._logits(critic, params, buffers, batch), real, fake, jax.random.fold_in(key, index + 2)
-            )
+            logits = self._logits(critic, params, buffers, batch, noise[0])
+            found = penalty.of(logits, real, fake, jax.random.fold_in(key, index + 2))
             loss, metrics = loss + found, {**metrics, "penalty": metrics.get("penalty", 0.0) + found}
         return loss, Aux(metrics, {critic.name: statistics})
 
@@ -170,15 +189,15 @@ class GAN:
         ema: Any,
     ) -> tuple[jax.Array, Aux]:
         """(2)."""
-        fake, _ = self._generate(params, buffers, batch, key)
-        logits = self._logits(critic, params, buffers, batch)
+        fake, _ = self.generate(params, buffers, batch, key)
+        logits = self._logits(critic, params, buffers, batch, _noise(key)[0])
         return penalty.of(logits, batch[self.makes], fake, jax.random.fold_in(key, 2)), Aux({})
 
     def generator_loss(
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
     ) -> tuple[jax.Array, Aux]:
         """(3), with latents of its own and, with classes, the labels of the batch."""
-        fake, statistics = self._generate(params, buffers, batch, key)
+        fake, statistics = self.generate(params, buffers, batch, key)
         losses = []
         for critic in self.critics:
             apply = partial(critic.network.apply, params[critic.name], buffers[critic.name])
@@ -187,7 +206,13 @@ class GAN:
                 judged.append((batch[self.makes], _noise(key)[0]))
             logits = [apply(x, self._label(batch), train=True, key=noise)[0] for x, noise in judged]
             losses.append(critic.loss.generator(*logits))
-        return sum(losses[1:], losses[0]), Aux({}, {"generator": statistics})
+        figures = {"distinct": collapse.distinct(fake, batch[self.makes])}
+        return sum(losses[1:], losses[0]), Aux(figures, {"generator": statistics})
+
+    def warning(self, rows: Sequence[Mapping[str, float]]) -> str:
+        """What the rows of a log say is wrong with its training, and what to try; nothing where all is well."""
+        ceasing = [critic.name for critic in self.critics if critic.loss not in (hinge, wasserstein)]
+        return collapse.warning(rows, ceasing)
 
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
@@ -236,14 +261,18 @@ class GAN:
         found = self.decode(params, buffers, along.reshape(-1, self.latent), label=repeated)
         return found.reshape(len(start), len(weights), *self.shape)
 
-    def _generate(self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+    def generate(self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+        """As many examples as the batch has, as a turn makes them, and the generator's buffers behind them."""
         z = self.latents(key, len(batch[self.makes]))
         apply = partial(self.generator.apply, params["generator"], buffers["generator"], key=_noise(key)[2])
         return apply(z, self._label(batch), train=True)
 
-    def _logits(self, critic: Critic, params: Params, buffers: Buffers, batch: Batch) -> adversarial.Critic:
-        label = self._label(batch)
-        return lambda x: critic.network.apply(params[critic.name], buffers[critic.name], x, label)[0]
+    def _logits(
+        self, critic: Critic, params: Params, buffers: Buffers, batch: Batch, key: jax.Array
+    ) -> adversarial.Critic:
+        # The key is that of augmentations: a penalty is on the gradient through them.
+        apply = partial(critic.network.apply, params[critic.name], buffers[critic.name], key=key)
+        return lambda x: apply(x, self._label(batch))[0]
 
     def _label(self, batch: Batch) -> jax.Array | None:
         return batch["label"] if self.classes else None
@@ -257,6 +286,28 @@ def _noise(key: jax.Array) -> jax.Array:
 def _named(name: str, loss: Any) -> Any:
     loss.__name__ = name  # by which a report knows it
     return loss
+
+
+def played(
+    fields: Fields,
+    net: Adversaries,
+    *,
+    loss: AdversarialLoss = non_saturating,
+    penalties: tuple[Penalty, ...] = (),
+    augment: Augmentation = Augmentation(),
+    generator_every: int = 1,
+    conditional: bool = False,
+) -> GAN:
+    """The game of networks, a loss and what is done to examples, on data of these fields.
+
+    Raises:
+      ValueError: if labels are asked for and missing, or the networks take no such data.
+    """
+    name, field = made_of(fields)
+    classes = known_classes(fields, conditional=conditional)
+    pair = net.build(field.shape, classes, limit=field.kind.limit)
+    critic = Critic("critic", augment.applied(pair.critic), loss, penalties, augment.adapt)
+    return GAN(field.shape, classes, pair.generator, (critic,), net.latent, generator_every, makes=name)
 
 
 @plain

@@ -11,7 +11,7 @@ the gradient, and 0 is added in a player's first turn. Their semi-supervised cla
 :mod:`gen_jax.models.semi_supervised_gan`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -22,67 +22,33 @@ import jax.numpy as jnp
 from gen_jax.checks import Amount, Count, Share, plain
 from gen_jax.fields import Fields, made_of
 from gen_jax.losses.improved import feature_matching, smoothed
-from gen_jax.models.gan import GAN
+from gen_jax.models.collapse import distinct
+from gen_jax.models.gan import GAN, Goal, plain_goal
 from gen_jax.models.gan import Critic as Judge
 from gen_jax.networks.improved_gan import Critic, Generator
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Model, Params, Turn
 
 
-@dataclass(frozen=True)
-class FeatureMatching:
-    """A GAN whose generator matches the mean features of data.
+def matching(features: Callable[..., jax.Array]) -> Goal:
+    """A generator that matches the mean features of data, (2) of :mod:`gen_jax.losses.improved`, summed over critics.
 
-    Attributes:
-      game: the plain one.
+    Args:
       features: of its critics' modules, ``x [B, ...] -> [B, F]``, as a method.
     """
 
-    game: GAN
-    features: Callable[..., jax.Array]
-
-    @property
-    def makes(self) -> str:
-        """As the plain game."""
-        return self.game.makes
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """As the plain game."""
-        return self.game.given
-
-    @property
-    def turns(self) -> tuple[Turn, ...]:
-        """Those of the plain game, the generator's with the matching of features."""
-        own = {"generator": self.generator_loss}
-        return tuple(turn._replace(loss=own.get(turn.player, turn.loss)) for turn in self.game.turns)
-
-    @property
-    def network_evaluations(self) -> int:
-        """As the plain game."""
-        return self.game.network_evaluations
-
-    @property
-    def sample(self) -> Callable[..., jax.Array]:
-        """As the plain game."""
-        return self.game.sample
-
-    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
-        """As the plain game."""
-        return self.game.init(key, batch)
-
     def generator_loss(
-        self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
+        game: GAN, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
     ) -> tuple[jax.Array, Aux]:
-        """The sum over critics of (2) of :mod:`gen_jax.losses.improved`."""
-        real, latents = batch[self.makes], self.game.latents(key, len(batch[self.makes]))
-        apply = partial(self.game.generator.apply, params["generator"], buffers["generator"])
-        fake, statistics = apply(latents, batch["label"] if self.game.classes else None, train=True)
+        real, (fake, statistics) = batch[game.makes], game.generate(params, buffers, batch, key)
         losses = []
-        for critic in self.game.critics:
-            own = partial(critic.network.apply, params[critic.name], buffers[critic.name], method=self.features)
+        for critic in game.critics:
+            own = partial(critic.network.apply, params[critic.name], buffers[critic.name], method=features)
             losses.append(feature_matching(own(real, train=True)[0], own(fake, train=True)[0]))
-        return sum(losses[1:], losses[0]), Aux({}, {"generator": statistics})
+        figures = {"distinct": distinct(fake, real)}
+        return sum(losses[1:], losses[0]), Aux(figures, {"generator": statistics})
+
+    return generator_loss
 
 
 @dataclass(frozen=True)
@@ -140,6 +106,10 @@ class Historical:
         kept = {**history, **carried.get(turn.player, {}), "mean": mean, "turns": turns}
         return loss + penalty, Aux({**aux.metrics, "history": penalty}, {**carried, turn.player: kept})
 
+    def warning(self, rows: Sequence[Mapping[str, float]]) -> str:
+        """As the plain game, where it has any."""
+        return self.game.warning(rows) if hasattr(self.game, "warning") else ""
+
     def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int, **given: jax.Array) -> jax.Array:
         """As the plain game."""
         return self.game.sample(params, _plain(buffers), key, n, **given)
@@ -189,8 +159,9 @@ class ImprovedGANConfig:
         kernels = {"kernels": self.kernels, "kernel_width": self.kernel_width}
         critic = network(Critic, shape=field.shape, hidden=self.critic_hidden, **kernels)
         judges = (Judge("critic", critic, smoothed(self.goal)),)
-        game = GAN(field.shape, 0, generator, judges, self.latent, makes=name)
-        return Historical(FeatureMatching(game, Critic.features) if self.matching == "features" else game, self.history)
+        goal = matching(Critic.features) if self.matching == "features" else plain_goal
+        game = GAN(field.shape, 0, generator, judges, self.latent, makes=name, goal=goal)
+        return Historical(game, self.history)
 
 
 REFERENCE = ImprovedGANConfig()

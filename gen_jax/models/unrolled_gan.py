@@ -15,90 +15,49 @@ the moments that it has then: those belong to the run, and no loss sees them. Al
 latents and the same data.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
 
 from gen_jax.checks import Count, Number, Positive, plain
 from gen_jax.fields import Fields, made_of
-from gen_jax.models.gan import GAN, LOSSES, Critic
+from gen_jax.models.gan import GAN, LOSSES, Critic, Goal
 from gen_jax.networks.dense_gan import DenseCritic, DenseGenerator
 from gen_jax.nn.functional import network
-from gen_jax.protocol import Aux, Batch, Buffers, Params, Tree, Turn
+from gen_jax.protocol import Aux, Batch, Buffers, Params, Tree
 
 
-@dataclass(frozen=True)
-class UnrolledGAN:
-    """The game of (1) to (3).
-
-    Attributes:
-      game: the plain one, of any networks, critics and losses.
-      steps: K.
-      rate: of (2).
-    """
-
-    game: GAN
-    steps: int
-    rate: float
-
-    @property
-    def makes(self) -> str:
-        """As the plain game."""
-        return self.game.makes
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """As the plain game."""
-        return self.game.given
-
-    @property
-    def turns(self) -> tuple[Turn, ...]:
-        """Those of the plain game, the generator's with (3)."""
-        own = {"generator": self.generator_loss}
-        return tuple(turn._replace(loss=own.get(turn.player, turn.loss)) for turn in self.game.turns)
-
-    @property
-    def network_evaluations(self) -> int:
-        """As the plain game."""
-        return self.game.network_evaluations
-
-    @property
-    def sample(self) -> Callable[..., jax.Array]:
-        """As the plain game."""
-        return self.game.sample
-
-    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
-        """As the plain game."""
-        return self.game.init(key, batch)
+def unrolled(steps: int, rate: float) -> Goal:
+    """(3) in the place of the generator's loss, with K = ``steps`` of (2)."""
 
     def generator_loss(
-        self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
+        game: GAN, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
     ) -> tuple[jax.Array, Aux]:
-        """(3)."""
-        ahead = {**params, **self.ahead(params, buffers, batch, key, step=step, ema=ema)}
-        return self.game.generator_loss(ahead, buffers, batch, key, step=step, ema=ema)
+        foreseen = ahead(game, params, buffers, batch, key, steps=steps, rate=rate)
+        return game.generator_loss({**params, **foreseen}, buffers, batch, key, step=step, ema=ema)
 
-    def ahead(
-        self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
-    ) -> dict[str, Tree]:
-        """The critics, by name, after (2)."""
+    return generator_loss
 
-        def descend(critics: dict[str, Tree], _: None) -> tuple[dict[str, Tree], None]:
-            moved = {}
-            for critic in self.game.critics:
 
-                def loss(own: Tree, critic: Critic = critic) -> jax.Array:
-                    everyone = {**params, critic.name: own}
-                    return self.game.critic_loss(critic, everyone, buffers, batch, key, step=step, ema=ema)[0]
+def ahead(
+    game: GAN, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, steps: int, rate: float
+) -> dict[str, Tree]:
+    """The critics, by name, after (2)."""
 
-                slope = jax.grad(loss)(critics[critic.name])
-                moved[critic.name] = jax.tree.map(lambda a, g: a - self.rate * g, critics[critic.name], slope)
-            return moved, None
+    def descend(critics: dict[str, Tree], _: None) -> tuple[dict[str, Tree], None]:
+        moved = {}
+        for critic in game.critics:
 
-        critics = {critic.name: params[critic.name] for critic in self.game.critics}
-        return jax.lax.scan(descend, critics, length=self.steps)[0]
+            def loss(own: Tree, critic: Critic = critic) -> jax.Array:
+                everyone = {**params, critic.name: own}
+                return game.critic_loss(critic, everyone, buffers, batch, key, step=0, ema=None)[0]
+
+            slope = jax.grad(loss)(critics[critic.name])
+            moved[critic.name] = jax.tree.map(lambda a, g: a - rate * g, critics[critic.name], slope)
+        return moved, None
+
+    critics = {critic.name: params[critic.name] for critic in game.critics}
+    return jax.lax.scan(descend, critics, length=steps)[0]
 
 
 @plain
@@ -116,14 +75,15 @@ class UnrolledGANConfig:
     rate: Positive = 0.1
     """Size of these steps."""
 
-    def build(self, fields: Fields) -> UnrolledGAN:
+    def build(self, fields: Fields) -> GAN:
         """The game on images, or on an array of real numbers."""
         name, field = made_of(fields)
         weights = {"activation": jax.numpy.tanh, "kernel_init": jax.nn.initializers.orthogonal(1.4)}
         common = {"shape": field.shape, "hidden": self.hidden, **weights}
         generator = network(DenseGenerator, latent=self.latent, limit=field.kind.limit, **common)
         critics = (Critic("critic", network(DenseCritic, **common), LOSSES[self.loss]),)
-        return UnrolledGAN(GAN(field.shape, 0, generator, critics, self.latent, makes=name), self.unroll, self.rate)
+        goal = unrolled(self.unroll, self.rate)
+        return GAN(field.shape, 0, generator, critics, self.latent, makes=name, goal=goal)
 
 
 REFERENCE = UnrolledGANConfig()

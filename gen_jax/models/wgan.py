@@ -12,29 +12,23 @@ that it learns, scales of normalisations among them. The paper's hundred steps o
 of the generator, and before every 500th, are not taken: turns come at equal intervals.
 """
 
-from dataclasses import replace
-
 from gen_jax.checks import Count, plain
 from gen_jax.fields import Fields
 from gen_jax.losses.adversarial import wasserstein
-from gen_jax.models.dcgan import DCGANConfig
-from gen_jax.models.gan import GAN
+from gen_jax.models.gan import GAN, played
+from gen_jax.networks.adversaries import Adversaries
 
 
 @plain
 class WGANConfig:
-    """A WGAN of a DCGAN's networks as plain data."""
+    """A WGAN as plain data."""
 
-    latent: Count = 100
-    """Width of z."""
-    base: Count = 64
-    """Channels at the highest resolution; each halving of the side doubles them."""
+    net: Adversaries = Adversaries("dcgan", latent=100, channels=64)
+    """The networks; any of them."""
     generator_every: Count = 5
     """Turns of the critic for each of the generator."""
     conditional: bool = False
     """Tell generator and critic the label; needs labelled data."""
-    label_width: Count = 32
-    """Width of the label's embedding in the generator."""
 
     def build(self, fields: Fields) -> GAN:
         """The game on images of any size.
@@ -42,13 +36,12 @@ class WGANConfig:
         Raises:
           ValueError: if labels are asked for and missing.
         """
-        game = DCGANConfig(self.latent, self.base, self.conditional, self.label_width).build(fields)
-        critics = tuple(critic._replace(loss=wasserstein) for critic in game.critics)
-        return replace(game, critics=critics, generator_every=self.generator_every)
+        every = self.generator_every
+        return played(fields, self.net, loss=wasserstein, generator_every=every, conditional=self.conditional)
 
 
 REFERENCE = WGANConfig()
 """64x64 colour: the networks of the DCGAN's reference. RMSProp 5e-5, weights within 0.01, batches of 64."""
 
-SMALL = WGANConfig(latent=64, base=32)
+SMALL = WGANConfig(Adversaries("dcgan", latent=64, channels=32))
 """8x8 digits or 28x28 Fashion-MNIST in minutes on two CPU cores."""

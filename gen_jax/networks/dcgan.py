@@ -116,12 +116,29 @@ class Critic(nnx.Module):
         train: bool = False,
     ) -> jax.Array:
         """``x [B, H, W, channels]`` to logits ``[B]``."""
+        return self.head(self._layers(x, label, train)[-1].reshape(x.shape[0], -1))[:, 0]
+
+    def features(
+        self,
+        x: jax.Array,
+        label: jax.Array | None = None,
+        *,
+        key: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """All layers, each with the largest of as many positions as make it as small as the last one: ``[B, F]``."""
+        layers = self._layers(x, label, train)
+        rows, columns = layers[-1].shape[1:3]
+        blocks = [h.reshape(len(h), rows, h.shape[1] // rows, columns, -1, h.shape[3]) for h in layers]
+        return jnp.concatenate([block.max(axis=(2, 4)).reshape(len(x), -1) for block in blocks], axis=1)
+
+    def _layers(self, x: jax.Array, label: jax.Array | None, train: bool) -> list[jax.Array]:
         if self.embedding is not None and label is not None:
             x = appended(x, self.embedding(label).reshape(-1, *self.size, 1))
-        h = jax.nn.leaky_relu(self.convolutions[0](x), _LEAK)  # no normalisation at the input, as in the paper
+        layers = [jax.nn.leaky_relu(self.convolutions[0](x), _LEAK)]  # no normalisation at the input, as in the paper
         for norm, convolution in zip(self.norms, self.convolutions[1:], strict=True):
-            h = jax.nn.leaky_relu(norm(convolution(h), train=train), _LEAK)
-        return self.head(h.reshape(x.shape[0], -1))[:, 0]
+            layers.append(jax.nn.leaky_relu(norm(convolution(layers[-1]), train=train), _LEAK))
+        return layers
 
 
 class _BatchNorm(nnx.Module):

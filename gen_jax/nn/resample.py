@@ -1,6 +1,6 @@
 """Changes of resolution, over NHWC images.
 
-Two filters, each with its way up and down by two. ``BOX`` repeats pixels and averages blocks of them.
+Three filters, each with its way up and down by two. ``BOX`` repeats pixels and averages blocks of them.
 ``FIR`` is ``[1, 3, 3, 1] / 8`` along each axis, where a pixel outside the image counts as zero (Karras et al. 2020,
 arXiv 1912.04958, from Zhang 2019, arXiv 1904.11486). Zeros between the pixels, twice the filter, and no zero is
 multiplied:
@@ -8,7 +8,12 @@ multiplied:
     up    y[2i] = (x[i - 1] + 3 x[i]) / 4        y[2i + 1] = (3 x[i] + x[i + 1]) / 4                       (1)
     down  y[i] = (x[2i - 1] + 3 x[2i] + 3 x[2i + 1] + x[2i + 2]) / 8                                       (2)
 
-A constant image stays constant, with ``FIR`` away from the border. Rearranging blocks of pixels into channels, and
+``TENT`` is ``[1, 2, 1] / 4``, with a pixel outside at zero again, and its way up is twice its way down transposed:
+
+    up    y[2i] = x[i]                         y[2i + 1] = (x[i] + x[i + 1]) / 2                           (3)
+    down  y[i] = (x[2i - 1] + 2 x[2i] + x[2i + 1]) / 4                                                     (4)
+
+A constant image stays constant, but for ``BOX`` away from the border. Rearranging blocks of pixels into channels, and
 back, changes the resolution without losing anything.
 """
 
@@ -60,7 +65,27 @@ def mean_pixels(x: jax.Array, block: int) -> jax.Array:
     return x.reshape(b, h // block, block, w // block, block, c).mean(axis=(2, 4))
 
 
+def _tent_up(x: jax.Array) -> jax.Array:
+    for axis in (1, 2):
+        size = x.shape[axis]
+        after = jax.lax.slice_in_dim(_pad(x, axis, 0, 1), 1, size + 1, axis=axis)
+        phases = jnp.stack([x, 0.5 * (x + after)], axis=axis + 1)
+        x = phases.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+    return x
+
+
+def _tent_down(x: jax.Array) -> jax.Array:
+    for axis in (1, 2):
+        size = x.shape[axis] // 2
+        pairs = x.reshape(*x.shape[:axis], size, 2, *x.shape[axis + 1 :])
+        even, odd = (jax.lax.index_in_dim(pairs, i, axis=axis + 1, keepdims=False) for i in (0, 1))
+        before = jax.lax.slice_in_dim(_pad(odd, axis, 1, 0), 0, size, axis=axis)  # x[2i - 1]
+        x = 0.25 * (before + odd) + 0.5 * even
+    return x
+
+
 FIR = Resampler(upsample, downsample)
+TENT = Resampler(_tent_up, _tent_down)
 BOX = Resampler(partial(repeat_pixels, times=2), partial(mean_pixels, block=2))
 
 

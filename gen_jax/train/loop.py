@@ -209,6 +209,7 @@ class _Run:
     reporter: Reporter
     compile_seconds: float = 0.0
     train_seconds: float = 0.0
+    warned: bool = False
     clock: float = 0.0  # seconds of training, as all processes know them
     window_start: float = 0.0
     window_done: int = 0
@@ -311,7 +312,15 @@ class _Run:
         row = {"step": done, "examples": done * size, "seconds": self.train_seconds}
         row |= {"steps_per_second": speed, "examples_per_second": speed * size}
         self.reporter.write(row | self.window.taken())
+        self._warn()
         self.window_start, self.window_done, self.side = time.monotonic(), done, 0.0
+
+    def _warn(self) -> None:
+        """Says, once, what the model finds wrong with the rows so far."""
+        said = "" if self.warned or not hasattr(self.model, "warning") else self.model.warning(self.reporter.rows)
+        if said:
+            self.warned = True
+            self.reporter.say(f"warning: {said}")
 
     def _keep(self, state: State, before: int, done: int, last: bool, number: int) -> int:
         """Saves and shows what is due; the signal that asked to stop, of which ``number`` is heard already."""
