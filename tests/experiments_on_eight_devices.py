@@ -24,6 +24,7 @@ COMMANDS = {
     "semi_supervised_gan": TWO,
     "unrolled_gan": TWO,
     "veegan": TWO,
+    "stylegan2": TWO,
     "ddpm": [*TWO, "--sampling-steps", "2"],
     "improved_ddpm": [*TWO, "--ddpm.sampling-steps", "2"],
     "score_sde": [*TWO, "--sampling-steps", "2"],

@@ -110,8 +110,8 @@ def _further():
 
 
 everyone = _names(set(DEEP))
-# Wrappers of a game that plays itself, and three turns of the largest networks: a minute.
-every_game = _names({*_further(), *DEEP, "unrolled_gan", "improved_gan", "ddgan"})
+# Wrappers of a game that plays itself, and many turns of the largest networks: two minutes.
+every_game = _names({*_further(), *DEEP, "unrolled_gan", "improved_gan", "stylegan2", "ddgan"})
 # Operation by operation all others take a minute together.
 eagerly = _names(set(EVERY) - {"gmm", "vae", "vqvae_codec", "dcgan"})
 

@@ -31,6 +31,7 @@ from gen_jax.models import (
     RectificationConfig,
     ScoreSDEConfig,
     SemiSupervisedGANConfig,
+    StyleGAN2Config,
     UnrolledGANConfig,
     VAEConfig,
     VDMConfig,
@@ -131,6 +132,9 @@ ZOO = {
     ),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "wgan": Entry(WGANConfig(base=4, latent=8)),
+    "stylegan2": Entry(
+        StyleGAN2Config(latent=4, style_width=4, mapping_layers=2, base=4, most=8, r1_every=2, path_every=2)
+    ),
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
     ),

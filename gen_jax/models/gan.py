@@ -8,6 +8,7 @@ loss L of a critic D, all is minimised:
 (2) penalty    of every n-th step: a turn of its own, one more step of the critic's optimizer
 (3) generator  sum over critics of L.generator(D(G(z))), of relativistic losses L.generator(D(G(z)), D(x)),
                every n-th step of the critics'
+(4) penalty    of the generator, every n-th step: a turn of its own
 
 Statistics of batches, which some networks depend on, are kept apart in four ways: real and fake examples pass a critic
 as two batches, never one; (1) updates that critic's running statistics alone and (3) the generator's alone; in either
@@ -54,6 +55,18 @@ class Penalty(NamedTuple):
     """Steps from one to the next; it is not made larger for those between."""
 
 
+class GeneratorPenalty(NamedTuple):
+    """(4)."""
+
+    of: Callable[..., Any]
+    """A method of the generator's module, from ``z, label`` and ``key=`` to a scalar; it may carry buffers."""
+    weight: float
+    every: int = 1
+    """Steps from one to the next; it is not made larger for those between."""
+    share: float = 1.0
+    """Of a batch that it is taken on."""
+
+
 class Critic(NamedTuple):
     """Who tells real examples from fake ones."""
 
@@ -82,7 +95,7 @@ def gradient_penalty(weight: float, every: int = 1) -> Penalty:
 
 @dataclass(frozen=True)
 class GAN:
-    """The game of (1) to (3).
+    """The game of (1) to (4).
 
     Attributes:
       shape: of what it makes.
@@ -92,6 +105,7 @@ class GAN:
       latent: width of ``z``.
       generator_every: steps of the critics from one of the generator's turns to the next.
       makes: the field of the examples.
+      penalties: of the generator.
     """
 
     shape: tuple[int, ...]
@@ -101,6 +115,7 @@ class GAN:
     latent: int
     generator_every: int = 1
     makes: str = "image"
+    penalties: tuple[GeneratorPenalty, ...] = ()
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -109,7 +124,7 @@ class GAN:
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """Every critic with its penalties of now and then, then the generator."""
+        """Every critic with its penalties of now and then, then the generator and its own."""
         turns: list[Turn] = []
         for critic in self.critics:
             turns.append(Turn(critic.name, _named("critic_loss", partial(self.critic_loss, critic))))
@@ -117,7 +132,11 @@ class GAN:
                 if penalty.every > 1:
                     loss = _named("penalty_loss", partial(self.penalty_loss, critic, penalty))
                     turns.append(Turn(critic.name, loss, every=penalty.every))
-        return (*turns, Turn("generator", self.generator_loss, every=self.generator_every))
+        turns.append(Turn("generator", self.generator_loss, every=self.generator_every))
+        for own in self.penalties:
+            loss = _named("penalty_loss", partial(self.generator_penalty, own))
+            turns.append(Turn("generator", loss, every=own.every))
+        return tuple(turns)
 
     @property
     def network_evaluations(self) -> int:
@@ -188,6 +207,25 @@ class GAN:
             logits = [apply(x, self._label(batch), train=True, key=noise)[0] for x, noise in judged]
             losses.append(critic.loss.generator(*logits))
         return sum(losses[1:], losses[0]), Aux({}, {"generator": statistics})
+
+    def generator_penalty(
+        self,
+        penalty: GeneratorPenalty,
+        params: Params,
+        buffers: Buffers,
+        batch: Batch,
+        key: jax.Array,
+        *,
+        step: Any,
+        ema: Any,
+    ) -> tuple[jax.Array, Aux]:
+        """(4), with latents of its own."""
+        count = max(1, round(penalty.share * len(batch[self.makes])))
+        label = self._label(batch)
+        apply = partial(self.generator.apply, params["generator"], buffers["generator"], method=penalty.of)
+        told = None if label is None else label[:count]
+        found, carried = apply(self.latents(key, count), told, key=_noise(key)[2], train=True)
+        return penalty.weight * found, Aux({}, {"generator": carried})
 
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
