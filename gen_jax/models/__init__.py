@@ -23,6 +23,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     GAN        UnrolledGANConfig       unrolled_gan         UnrolledGAN       unrolled_gan   Metz et al. 2017
     GAN        ImprovedGANConfig       improved_gan         Historical        improved_gan   Salimans et al. 2016
     GAN        SemiSupervisedGANConfig semi_supervised_gan  SemiSupervisedGAN semi_supervised_gan Salimans et al. 2016
+    GAN        ProGANConfig            progan               GAN               progan         Karras et al. 2018
     GAN        StyleGAN2Config         stylegan2            StyleGAN          stylegan2      Karras et al. 2020
     diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
     diffusion  ImprovedDDPMConfig      improved_ddpm        LearnedVariance   improved_ddpm  Nichol and Dhariwal 2021
@@ -61,6 +62,7 @@ from gen_jax.models.improved_gan import Historical, ImprovedGANConfig
 from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.lda import LDA, LDAConfig
 from gen_jax.models.maxout_gan import MaxoutGANConfig
+from gen_jax.models.progan import ProGANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.semi_supervised_gan import SemiSupervisedGAN, SemiSupervisedGANConfig

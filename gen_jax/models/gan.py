@@ -35,6 +35,7 @@ from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 
 Path = Callable[[jax.Array, jax.Array, ArrayLike], jax.Array]  # start, end, weight -> between
+Schedule = Callable[[Buffers, Batch, Any], tuple[Buffers, Batch]]  # and the step -> what its turns see
 LOSSES: dict[str, AdversarialLoss] = {
     "minimax": adversarial.minimax,
     "non_saturating": adversarial.non_saturating,
@@ -88,6 +89,11 @@ def r2(gamma: float, every: int = 1) -> Penalty:
     return Penalty(lambda critic, real, fake, key: adversarial.r1(critic, fake, gamma=gamma), every)
 
 
+def drift(weight: float, every: int = 1) -> Penalty:
+    """(10) of :mod:`gen_jax.losses.adversarial`."""
+    return Penalty(lambda critic, real, fake, key: adversarial.drift(critic, real, weight=weight), every)
+
+
 def gradient_penalty(weight: float, every: int = 1) -> Penalty:
     """(7) of :mod:`gen_jax.losses.adversarial`."""
     return Penalty(partial(adversarial.gradient_penalty, weight=weight), every)
@@ -106,6 +112,7 @@ class GAN:
       generator_every: steps of the critics from one of the generator's turns to the next.
       makes: the field of the examples.
       penalties: of the generator.
+      schedule: what the turns of a step see of buffers and batch, where that changes as they are trained.
     """
 
     shape: tuple[int, ...]
@@ -116,6 +123,7 @@ class GAN:
     generator_every: int = 1
     makes: str = "image"
     penalties: tuple[GeneratorPenalty, ...] = ()
+    schedule: Schedule | None = None
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -136,7 +144,7 @@ class GAN:
         for own in self.penalties:
             loss = _named("penalty_loss", partial(self.generator_penalty, own))
             turns.append(Turn("generator", loss, every=own.every))
-        return tuple(turns)
+        return tuple(turn._replace(loss=_scheduled(self.schedule, turn.loss)) for turn in turns)
 
     @property
     def network_evaluations(self) -> int:
@@ -285,6 +293,18 @@ class GAN:
 
     def _label(self, batch: Batch) -> jax.Array | None:
         return batch["label"] if self.classes else None
+
+
+def _scheduled(schedule: Schedule | None, loss: Any) -> Any:
+    if schedule is None:
+        return loss
+
+    def seen(
+        params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
+    ) -> tuple[jax.Array, Aux]:
+        return loss(params, *schedule(buffers, batch, step), key, step=step, ema=ema)
+
+    return _named(loss.__name__, seen)
 
 
 def _noise(key: jax.Array) -> jax.Array:

@@ -34,15 +34,17 @@ class EqualisedLinear(nnx.Module):
         gain: float = 1.0,
         multiplier: float = 1.0,
         bias: float = 0.0,
+        use_bias: bool = True,
         rngs: nnx.Rngs,
     ):
         self.scale, self.multiplier = gain * multiplier / math.sqrt(inputs), multiplier
         self.kernel = nnx.Param(jax.random.normal(rngs.params(), (inputs, outputs)) / multiplier)
-        self.bias = nnx.Param(jnp.full((outputs,), bias / multiplier))
+        self.bias = nnx.Param(jnp.full((outputs,), bias / multiplier)) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """See the class."""
-        return x @ (self.scale * self.kernel[...]) + self.multiplier * self.bias[...]
+        y = x @ (self.scale * self.kernel[...])
+        return y if self.bias is None else y + self.multiplier * self.bias[...]
 
 
 class EqualisedConv(nnx.Module):
