@@ -35,10 +35,9 @@ def stages(settings: Settings) -> list[Stage]:
     model, place = settings.model, settings.place
     side = place.image_size or loaded(place).fields["image"].shape[0]
     if side % 2 ** (model.levels - 1):
-        raise ConfigError(
-            f"expected a side that {model.levels} levels can halve, got {side}; change --levels or --image-size"
-        )
-    found, keeps = [], {}
+        raise ConfigError(f"levels: {model.levels} cannot halve a side of {side}; change --levels or --image-size")
+    found: list[Stage] = []
+    keeps: dict[str, From] = {}
     for level in range(1, model.levels + 1):
         now, batch = side >> (model.levels - level), settings.training.batch_size or 64
         while settings.pixels and batch > 4 and batch * now**2 > settings.pixels:

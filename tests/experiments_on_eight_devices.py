@@ -25,6 +25,7 @@ COMMANDS = {
     "unrolled_gan": TWO,
     "veegan": TWO,
     "stylegan2": TWO,
+    "progan": ["--steps", "2", "--batch-size", "16", "--data", "digits"],
     "ddpm": [*TWO, "--sampling-steps", "2"],
     "improved_ddpm": [*TWO, "--ddpm.sampling-steps", "2"],
     "score_sde": [*TWO, "--sampling-steps", "2"],

@@ -14,6 +14,7 @@ from gen_jax.fields import images
 from gen_jax.losses.adversarial import drift
 from gen_jax.models.progan import REFERENCE, ProGANConfig, at_level, growth
 from gen_jax.nn.functional import parameter_count
+from gen_jax.run import load
 
 TINY = ProGANConfig(latent=4, widths=(6, 5, 4), levels=3, fade_steps=10)
 
@@ -21,7 +22,7 @@ TINY = ProGANConfig(latent=4, widths=(6, 5, 4), levels=3, fade_steps=10)
 def test_published_parameter_counts():
     model = REFERENCE.build(images((1024, 1024, 3)))
     generator, critic = parameter_count(model.generator.init), parameter_count(model.critics[0].network.init)
-    others = [width for width in REFERENCE.widths[:-1]]
+    others = REFERENCE.widths[:-1]
     assert (generator, critic) == (23_079_115, 23_087_249)
     # Those of the last level's images alone: 3 channels and a bias each, out of a level or into it.
     assert generator - sum(3 * width + 3 for width in others) == 23_071_507
@@ -62,13 +63,13 @@ def test_before_the_fade_both_networks_are_those_that_they_grew_from():
     small, _, before = game(2, 4)
     old, before, new = smaller(params), with_fade(before, 1, 1.0), with_fade(buffers, 2, 0.0)
     z, x = jax.random.normal(jax.random.key(1), (4, 4)), jax.random.normal(jax.random.key(2), (4, 8, 8, 1))
-    expected = small.generator.apply(old["generator"], before["generator"], z)[0]
-    found = large.generator.apply(params["generator"], new["generator"], z)[0]
+    expected = jax.jit(small.generator.apply)(old["generator"], before["generator"], z)[0]
+    found = jax.jit(large.generator.apply)(params["generator"], new["generator"], z)[0]
     np.testing.assert_allclose(found, doubled(expected), rtol=1e-5, atol=1e-6)
-    judge, critic = small.critics[0].network, large.critics[0].network
+    judge, critic = (jax.jit(model.critics[0].network.apply) for model in (small, large))
     np.testing.assert_allclose(
-        critic.apply(params["critic"], new["critic"], x)[0],
-        judge.apply(old["critic"], before["critic"], jnp.asarray(halved(x)))[0],
+        critic(params["critic"], new["critic"], x)[0],
+        judge(old["critic"], before["critic"], jnp.asarray(halved(x)))[0],
         rtol=1e-4,
         atol=1e-5,
     )
@@ -77,8 +78,8 @@ def test_before_the_fade_both_networks_are_those_that_they_grew_from():
     changed = jax.tree.map(lambda a: a, params)
     for player in changed:
         changed[player]["images"]["1"] = jax.tree.map(lambda a: a + 1.0, params[player]["images"]["1"])
-    for player, network, inputs in (("generator", large.generator, z), ("critic", critic, x)):
-        one, two = (network.apply(p[player], done[player], inputs)[0] for p in (params, changed))
+    for player, network, inputs in (("generator", jax.jit(large.generator.apply), z), ("critic", critic, x)):
+        one, two = (network(p[player], done[player], inputs)[0] for p in (params, changed))
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
@@ -127,8 +128,6 @@ def test_a_run_grows_from_the_one_before(tmp_path):
     first = Stage("4", at_level(TINY, 2, 1), training, adam, image_size=4)
     frozen = Stage("8", at_level(TINY, 3, 10), training, Adam(learning_rate=0.0), keeps, image_size=8)
     run = fit_stages([first, frozen], "digits", directory=tmp_path, quiet=True)
-    from gen_jax.run import load
-
     before, after = load(tmp_path / "4", raw=True), load(tmp_path / "8", raw=True)
     for player in keeps:
         flat = dict(jax.tree_util.tree_leaves_with_path(after.params[player]))
