@@ -24,6 +24,7 @@ COMMANDS = {
     "semi_supervised_gan": TWO,
     "unrolled_gan": TWO,
     "veegan": TWO,
+    "stylegan": TWO,
     "stylegan2": TWO,
     "progan": ["--steps", "2", "--batch-size", "16", "--data", "digits"],
     "ddpm": [*TWO, "--sampling-steps", "2"],

@@ -24,6 +24,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     GAN        ImprovedGANConfig       improved_gan         Historical        improved_gan   Salimans et al. 2016
     GAN        SemiSupervisedGANConfig semi_supervised_gan  SemiSupervisedGAN semi_supervised_gan Salimans et al. 2016
     GAN        ProGANConfig            progan               GAN               progan         Karras et al. 2018
+    GAN        StyleGANConfig          stylegan             StyleGAN          stylegan       Karras et al. 2019
     GAN        StyleGAN2Config         stylegan2            StyleGAN          stylegan2      Karras et al. 2020
     diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
     diffusion  ImprovedDDPMConfig      improved_ddpm        LearnedVariance   improved_ddpm  Nichol and Dhariwal 2021
@@ -66,6 +67,7 @@ from gen_jax.models.progan import ProGANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.semi_supervised_gan import SemiSupervisedGAN, SemiSupervisedGANConfig
+from gen_jax.models.stylegan import StyleGANConfig
 from gen_jax.models.stylegan2 import StyleGAN2Config
 from gen_jax.models.styles import StyleGAN
 from gen_jax.models.unrolled_gan import UnrolledGAN, UnrolledGANConfig
