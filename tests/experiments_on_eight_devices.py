@@ -26,6 +26,7 @@ COMMANDS = {
     "veegan": TWO,
     "stylegan": TWO,
     "stylegan2": TWO,
+    "stylegan3": TWO,
     "progan": ["--steps", "2", "--batch-size", "16", "--data", "digits"],
     "ddpm": [*TWO, "--sampling-steps", "2"],
     "improved_ddpm": [*TWO, "--ddpm.sampling-steps", "2"],

@@ -33,6 +33,7 @@ from gen_jax.models import (
     ScoreSDEConfig,
     SemiSupervisedGANConfig,
     StyleGAN2Config,
+    StyleGAN3Config,
     StyleGANConfig,
     UnrolledGANConfig,
     VAEConfig,
@@ -139,6 +140,7 @@ ZOO = {
     "stylegan2": Entry(
         StyleGAN2Config(latent=4, style_width=4, mapping_layers=2, base=4, most=8, r1_every=2, path_every=2)
     ),
+    "stylegan3": Entry(StyleGAN3Config("R", 4, 4, 1, 3, 1, base=4, most=8, margin=1, critic_base=4, r1_every=2)),
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
     ),

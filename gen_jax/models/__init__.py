@@ -26,6 +26,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     GAN        ProGANConfig            progan               GAN               progan         Karras et al. 2018
     GAN        StyleGANConfig          stylegan             StyleGAN          stylegan       Karras et al. 2019
     GAN        StyleGAN2Config         stylegan2            StyleGAN          stylegan2      Karras et al. 2020
+    GAN        StyleGAN3Config         stylegan3            StyleGAN          stylegan3      Karras et al. 2021
     diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
     diffusion  ImprovedDDPMConfig      improved_ddpm        LearnedVariance   improved_ddpm  Nichol and Dhariwal 2021
     diffusion  ScoreSDEConfig          score_sde            Diffusion         score_sde      Song et al. 2021
@@ -69,6 +70,7 @@ from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.semi_supervised_gan import SemiSupervisedGAN, SemiSupervisedGANConfig
 from gen_jax.models.stylegan import StyleGANConfig
 from gen_jax.models.stylegan2 import StyleGAN2Config
+from gen_jax.models.stylegan3 import StyleGAN3Config
 from gen_jax.models.styles import StyleGAN
 from gen_jax.models.unrolled_gan import UnrolledGAN, UnrolledGANConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
