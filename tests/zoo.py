@@ -135,8 +135,8 @@ ZOO = {
     ),
     "dcgan": Entry(DCGANConfig(base=4, latent=8)),
     "wgan": Entry(WGANConfig(base=4, latent=8)),
-    "progan": Entry(ProGANConfig(latent=4, widths=(4, 4), levels=2, fade_steps=100)),
-    "stylegan": Entry(StyleGANConfig(4, 4, 2, (4, 4), 2, 100)),
+    "progan": Entry(ProGANConfig(latent=4, widths=(4, 4), levels=2, fade_steps=1)),
+    "stylegan": Entry(StyleGANConfig(4, 4, 2, (4, 4), 2, 1)),
     "stylegan2": Entry(
         StyleGAN2Config(latent=4, style_width=4, mapping_layers=2, base=4, most=8, r1_every=2, path_every=2)
     ),

@@ -33,7 +33,7 @@ def start(size: Size, levels: int) -> Size:
 
 def fades(levels: int) -> nnx.List:
     """That of every level: the first has none, the others begin with 0."""
-    return nnx.List(nnx.BatchStat(jnp.full((), float(level == 0))) for level in range(levels))
+    return nnx.List(nnx.BatchStat(jnp.full((), level == 0, jnp.float32)) for level in range(levels))
 
 
 def faded(before: jax.Array, new: jax.Array, fade: nnx.BatchStat) -> jax.Array:

@@ -39,7 +39,7 @@ class EqualisedLinear(nnx.Module):
     ):
         self.scale, self.multiplier = gain * multiplier / math.sqrt(inputs), multiplier
         self.kernel = nnx.Param(jax.random.normal(rngs.params(), (inputs, outputs)) / multiplier)
-        self.bias = nnx.Param(jnp.full((outputs,), bias / multiplier)) if use_bias else None
+        self.bias = nnx.Param(jnp.full((outputs,), bias / multiplier, jnp.float32)) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """See the class."""
