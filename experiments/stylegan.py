@@ -13,8 +13,8 @@ from gen_jax.models import stylegan
 PRESETS = {
     "small": Settings(
         stylegan.SMALL,
-        {player: Adam(learning_rate=2e-3, b1=0.0, b2=0.99) for player in ("critic", "generator")},
-        Training(steps=3000, batch_size=32, checkpoint_every=500),
+        {player: Adam(learning_rate=4e-3, b1=0.0, b2=0.99) for player in ("critic", "generator")},
+        Training(steps=6000, batch_size=16, checkpoint_every=1000),
         Place(workdir="runs/stylegan"),
     ),
     "reference": Settings(

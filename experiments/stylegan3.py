@@ -21,8 +21,8 @@ LARGE = Place(workdir="runs/stylegan3_reference", image_size=1024)
 PRESETS = {
     "small": Settings(
         stylegan3.SMALL,
-        LAZY,
-        Training(steps=3000, batch_size=32, checkpoint_every=500),
+        {player: Adam(learning_rate=4e-3, b1=0.0, b2=0.99) for player in ("critic", "generator")},
+        Training(steps=6000, batch_size=16, checkpoint_every=1000),
         Place(workdir="runs/stylegan3"),
     ),
     "reference": Settings(stylegan3.REFERENCE, LAZY, PAPER, LARGE),
