@@ -3,7 +3,7 @@
     python -m experiments.stylegan2 --data fashion_mnist --workdir runs/stylegan2
 
 Hardware: 2 CPU cores for the small preset; 150 seconds of them, shared with other work, are 1,731 steps and give
-FD-fashion 6.32, precision 0.64, recall 0.25, coverage 0.04 (2,000 images): clothes that can be told apart, with stripes.
+FD-fashion 6.32, precision 0.64, recall 0.25, coverage 0.04 (2,000 images): clothes that can be told apart, striped.
 Batches of 32 at half the learning rate were still smears then. ``--preset reference`` is configuration F of Karras et
 al. 2020 for 1024x1024 images: Adam at 0.002 without a first moment, batches of 32, gamma 10, lazy penalties.
 """

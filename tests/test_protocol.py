@@ -109,8 +109,8 @@ def _further():
         seen.add(game)
 
 
-# A generator of styles takes ten seconds to compile: one of them stands for its family.
-everyone = _names({"stylegan", "stylegan3", *DEEP})
+# Networks that grow or have styles take ten seconds each to compile; in a hurry their own tests stand for these.
+everyone = _names({"progan", "stylegan", "stylegan2", "stylegan3", *DEEP})
 # Wrappers of a game that plays itself, and many turns of the largest networks: two minutes.
 every_game = _names({*_further(), *DEEP, "unrolled_gan", "improved_gan", "stylegan2", "ddgan"})
 # Operation by operation all others take a minute together.

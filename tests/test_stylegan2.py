@@ -59,7 +59,7 @@ def test_published_parameter_counts(side, options, expected):
     assert count(replace(REFERENCE, **options), side) == expected
 
 
-@pytest.mark.parametrize("by", [nets.keep, nets.enlarge])
+@pytest.mark.parametrize("by", [nets.keep, pytest.param(nets.enlarge, marks=pytest.mark.slow)])
 def test_modulation_is_the_convolution_by_every_images_own_weights(by):
     rng = np.random.default_rng(0)
     x, kernel = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((3, 6, 6, 4), (3, 3, 4, 5)))
@@ -165,6 +165,7 @@ def test_many_penalties_in_few_turns_are_as_large_as_few_in_every_turn():
     np.testing.assert_allclose(rare, common, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_mean_of_styles_follows_the_generators_turns():
     model, params, buffers = game()
     batch = {"image": jnp.zeros((8, 8, 8, 1))}
@@ -220,6 +221,7 @@ def test_projection_finds_images_that_the_generator_makes():
     np.testing.assert_allclose(found.images, wanted, atol=0.02)
 
 
+@pytest.mark.slow
 def test_noise():
     _, params, buffers = game()
     styles = compiled("styles")(params, buffers, jnp.ones((2, 6)))

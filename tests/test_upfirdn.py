@@ -90,6 +90,7 @@ def test_what_a_low_pass_filter_lets_through():
         assert least <= response <= most, frequency
 
 
+@pytest.mark.slow
 def test_a_constant_stays_one():
     ones = np.ones((1, 8, 8, 2), np.float32)
     for f in (np.array([1, 3, 3, 1]) / 8, radial_low_pass(12, 2.0, 4.0, 16.0), low_pass(12, 2.0, 4.0, 16.0)):
