@@ -10,6 +10,7 @@ import scipy.signal
 from scipy.special import j1
 
 from gen_jax.nn import resample
+from gen_jax.nn import upfirdn as filters
 from gen_jax.nn.upfirdn import low_pass, radial_low_pass, upfirdn
 
 
@@ -42,7 +43,10 @@ def cases(seed, count):
 
 
 @pytest.mark.parametrize(("seed", "count"), [(0, 8), pytest.param(1, 80, marks=pytest.mark.slow)])
-def test_upfirdn_is_what_numpy_makes_of_it(seed, count):
+@pytest.mark.parametrize("dense", [0, 256])
+def test_upfirdn_is_what_numpy_makes_of_it(seed, count, dense, monkeypatch):
+    """By convolutions and by matrices."""
+    monkeypatch.setattr(filters, "DENSE", dense)
     for x, f, up, down, padding, gain in cases(seed, count):
         expected = reference(x, f, up, down, padding, gain)
         found = jax.jit(lambda x, f=f, o=(up, down, padding, gain): upfirdn(

@@ -13,6 +13,9 @@ A low-pass filter of n taps at places t_i = (i - (n - 1) / 2) / rate, with a cut
     f_ij ~ J_1(2 pi c r_ij) / r_ij kaiser(n, beta)_i kaiser(n, beta)_j,  r = |t|    the same in every direction     (4)
     attenuation A = 2.285 (n - 1) pi 2 b / rate + 7.95 decibels
     beta = 0.1102 (A - 8.7) where A > 50,  0.5842 (A - 21)^0.4 + 0.07886 (A - 21) where A > 21,  else 0             (5)
+
+(2) is a convolution of dilated images. Where these are small and the filter is one for each axis, it is written as a
+product with a matrix for each axis: a CPU has only a plain loop for convolutions of dilated images of one channel.
 """
 
 import math
@@ -22,6 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import j1
+
+DENSE = 256
+"""The largest side, between the steps of (2), that is filtered by matrices."""
 
 
 def upfirdn(
@@ -40,6 +46,9 @@ def upfirdn(
     f = np.asarray(f, np.float32)
     if f.ndim == 1:
         root = math.sqrt(gain)
+        if up * max(x.shape[1:3]) <= DENSE:
+            rows, columns = (root * _matrix(side, f, up, down, padding) for side in x.shape[1:3])
+            return jnp.einsum("ih,bhwc,jw->bijc", jnp.asarray(rows, x.dtype), x, jnp.asarray(columns, x.dtype))
         x = _filtered(x, root * f[:, None], (up, 1), (down, 1), (padding, (0, 0)))
         return _filtered(x, root * f[None], (1, up), (1, down), ((0, 0), padding))
     return _filtered(x, gain * f, (up, up), (down, down), (padding, padding))
@@ -71,6 +80,13 @@ def _filtered(x: jax.Array, f: np.ndarray, up: Any, down: Any, padding: Any) -> 
         flat, kernel, down, pads, lhs_dilation=up, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     return y.reshape(b, c, *y.shape[1:3]).transpose(0, 2, 3, 1)
+
+
+def _matrix(side: int, f: np.ndarray, up: int, down: int, padding: tuple[int, int]) -> np.ndarray:
+    """(2) of every unit vector: ``[out, side]``."""
+    out = (up * side + sum(padding) - len(f)) // down + 1
+    tap = down * np.arange(out)[:, None] - padding[0] + len(f) - 1 - up * np.arange(side)
+    return np.where((tap >= 0) & (tap < len(f)), f[np.clip(tap, 0, len(f) - 1)], 0.0)
 
 
 def _places(taps: int, rate: float) -> np.ndarray:
