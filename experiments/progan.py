@@ -2,10 +2,11 @@
 
     python -m experiments.progan --data fashion_mnist --workdir runs/progan
 
-Hardware: 2 CPU cores for the small preset; 300 seconds of them, on a machine shared with others, were 1,476 steps at 7x7, 339
-at 14x14 and 293 at 28x28, whose images are those of the smaller ones with outlines: more time is needed. ``--preset reference`` is the network of Karras et
-al. 2018 for 1024x1024 images from 4x4 on: Adam at 0.001, betas 0 and 0.99; its batches are smaller where images are
-larger. Stages have directories of their own, named after the side of their images.
+Hardware: 2 CPU cores for the small preset; 300 seconds of them, on a machine shared with others, were 1,476 steps at
+7x7, 339 at 14x14 and 293 at 28x28, whose images are the smaller ones with outlines: the last stage needs more time.
+``--preset reference`` is the network of Karras et al. 2018 for 1024x1024 images from 4x4 on: Adam at 0.001, betas 0 and
+0.99; its batches are smaller where images are larger. Stages have directories of their own, named after the side of
+their images.
 """
 
 from dataclasses import dataclass, replace
