@@ -32,6 +32,10 @@ COMMANDS = {
     "semi_supervised_gan": TWO,
     "unrolled_gan": TWO,
     "veegan": TWO,
+    "stylegan": TWO,
+    "stylegan2": TWO,
+    "stylegan3": TWO,
+    "progan": ["--steps", "2", "--batch-size", "16", "--data", "digits"],
     "ddpm": [*TWO, "--sampling-steps", "2"],
     "improved_ddpm": [*TWO, "--ddpm.sampling-steps", "2"],
     "score_sde": [*TWO, "--sampling-steps", "2"],
@@ -44,7 +48,7 @@ COMMANDS = {
 }
 SPLIT = ("vae", "vqvae", "dcgan", "ddpm", "ddgan")  # one of each sort of networks, with --fsdp besides
 NEEDS = {"hmm": texts.letters, "lda": texts.newsgroups}  # texts that not every machine has
-WITHIN = {"vqvae": "prior", "latent": "prior", "cyclegan": "cyclegan"}
+WITHIN = {"vqvae": "prior", "latent": "prior", "cyclegan": "cyclegan", "progan": "8"}
 """Where the last run of an experiment of several is."""
 
 

@@ -17,9 +17,10 @@ from gen_jax.fields import images
 from gen_jax.models import ddgan
 from gen_jax.models.ddgan import REFERENCE, SMALL, DDGANConfig, denoise, diffuse_pair, posterior, variances
 from gen_jax.networks import ncsnpp
-from gen_jax.networks.ddgan import Mapping, StridedCritic, minibatch_deviation
+from gen_jax.networks.ddgan import Mapping, StridedCritic
 from gen_jax.nn import embed, layers, resample
 from gen_jax.nn.functional import network, parameter_count
+from gen_jax.nn.minibatch import minibatch_deviation
 from gen_jax.protocol import Model, Network, due
 
 TINY = DDGANConfig(

@@ -103,7 +103,8 @@ def _names(slow):
 # player, of statistics in buffers, of a player who rests, against a critic, of noise, with a learned schedule, with a
 # teacher. The long proofs have them all.
 SORTS = ("gmm", "hmm", "vae", "vqvae_codec", "vqvae", "gan", "ddpm", "vdm", "consistency")
-everyone = _names({*DEEP, "sngan"})  # whose networks and augmentation take ten seconds to compile
+# Networks that grow, have styles or augment take ten seconds each to compile.
+everyone = _names({*DEEP, "sngan", "progan", "stylegan", "stylegan2", "stylegan3"})
 every_game = _names(set(EVERY) - set(SORTS))
 # Operation by operation all others take a minute together.
 eagerly = _names(set(EVERY) - {"gmm", "vae", "vqvae_codec", "dcgan"})

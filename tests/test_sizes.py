@@ -15,6 +15,7 @@ from tests.zoo import DEEP, ZOO
 SHAPES = [(30, 30, 1), (48, 64, 3), (7, 5, 1)]
 RUN = [("vqvae", (7, 5, 1)), ("dcgan", (6, 9, 1)), ("flow_matching_unet", (7, 5, 3))]
 EVERY = {**ZOO, **DEEP}
+DEEPER = {"sngan", "r3gan", "progan", "stylegan", "stylegan2", "stylegan3"}  # long to trace
 OF_IMAGES = [name for name, entry in EVERY.items() if "image" in entry.fields]
 
 

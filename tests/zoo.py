@@ -30,11 +30,15 @@ from gen_jax.models import (
     LDAConfig,
     MaxoutGANConfig,
     Pix2PixConfig,
+    ProGANConfig,
     R3GANConfig,
     RectificationConfig,
     ScoreSDEConfig,
     SemiSupervisedGANConfig,
     SNGANConfig,
+    StyleGAN2Config,
+    StyleGAN3Config,
+    StyleGANConfig,
     UnrolledGANConfig,
     VAEConfig,
     VDMConfig,
@@ -147,6 +151,12 @@ ZOO = {
     "r3gan": Entry(R3GANConfig(Adversaries("r3gan", 8, 4, blocks=1, group=4), augment=Augmentation("differentiable"))),
     "cyclegan": Entry(CycleGANConfig(TRANSLATORS, pool=5), TWO_DOMAINS),
     "pix2pix": Entry(Pix2PixConfig(TRANSLATORS), TWO_DOMAINS),
+    "progan": Entry(ProGANConfig(latent=4, widths=(4, 4), levels=2, fade_steps=1)),
+    "stylegan": Entry(StyleGANConfig(4, 4, 2, (4, 4), 2, 1)),
+    "stylegan2": Entry(
+        StyleGAN2Config(latent=4, style_width=4, mapping_layers=2, base=4, most=8, r1_every=2, path_every=2)
+    ),
+    "stylegan3": Entry(StyleGAN3Config("R", 4, 4, 1, 3, 1, base=4, most=8, margin=1, critic_base=4, r1_every=2)),
     "ddpm": Entry(
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
     ),

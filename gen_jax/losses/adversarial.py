@@ -23,11 +23,14 @@ won.
     R2                gamma / 2 E ||grad_x d(x)||^2           over fake x                                (6)
     gradient penalty  weight E (||grad_x d(x)|| - 1)^2        over x = real + u (fake - real)            (7)
 
+    drift             weight E d(x)^2                         over real x                                (10)
+
 with one ``u ~ U[0, 1]`` per example. Norms are per example, over all axes but the first.
 
 (1), (2): Goodfellow et al. 2014, arXiv 1406.2661. (3): Lim and Ye 2017, arXiv 1705.02894.
 (4): Mao et al. 2016, arXiv 1611.04076. (5): Arjovsky et al. 2017, arXiv 1701.07875.
 (6): Mescheder et al. 2018, arXiv 1801.04406. (7): Gulrajani et al. 2017, arXiv 1704.00028.
+(10): Karras et al. 2018, arXiv 1710.10196, where (5) leaves a constant free.
 (8), (9): Jolicoeur-Martineau 2018, arXiv 1807.00734; (8) with both of (6): Huang et al. 2024, arXiv 2501.05441.
 """
 
@@ -127,6 +130,11 @@ def gradient_penalty(
     # The square root has no derivative at zero: a constant critic would poison the parameters with NaN.
     norms = jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
     return weight * jnp.square(norms - 1).mean()
+
+
+def drift(critic: Critic, real: jax.Array, *, weight: float) -> jax.Array:
+    """(10): keeps the logits of ``real [B, ...]`` about zero."""
+    return weight * jnp.square(critic(real)).mean()
 
 
 def _squared_gradient_norms(critic: Critic, x: jax.Array) -> jax.Array:

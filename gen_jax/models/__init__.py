@@ -26,6 +26,10 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     GAN        UnrolledGANConfig       unrolled_gan         GAN               unrolled_gan   Metz et al. 2017
     GAN        ImprovedGANConfig       improved_gan         Historical        improved_gan   Salimans et al. 2016
     GAN        SemiSupervisedGANConfig semi_supervised_gan  SemiSupervisedGAN semi_supervised_gan Salimans et al. 2016
+    GAN        ProGANConfig            progan               GAN               progan         Karras et al. 2018
+    GAN        StyleGANConfig          stylegan             StyleGAN          stylegan       Karras et al. 2019
+    GAN        StyleGAN2Config         stylegan2            StyleGAN          stylegan2      Karras et al. 2020
+    GAN        StyleGAN3Config         stylegan3            StyleGAN          stylegan3      Karras et al. 2021
     GAN        CycleGANConfig          cyclegan             CycleGAN          cyclegan       Zhu et al. 2017
     GAN        Pix2PixConfig           pix2pix              Pix2Pix           cyclegan       Isola et al. 2017
     diffusion  DDPMConfig              ddpm                 Diffusion         ddpm           Ho et al. 2020
@@ -67,11 +71,16 @@ from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.lda import LDA, LDAConfig
 from gen_jax.models.maxout_gan import MaxoutGANConfig
 from gen_jax.models.pix2pix import Pix2Pix, Pix2PixConfig
+from gen_jax.models.progan import ProGANConfig
 from gen_jax.models.r3gan import R3GANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.semi_supervised_gan import SemiSupervisedGAN, SemiSupervisedGANConfig
 from gen_jax.models.sngan import SNGANConfig
+from gen_jax.models.stylegan import StyleGANConfig
+from gen_jax.models.stylegan2 import StyleGAN2Config
+from gen_jax.models.stylegan3 import StyleGAN3Config
+from gen_jax.models.styles import StyleGAN
 from gen_jax.models.unrolled_gan import UnrolledGANConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig

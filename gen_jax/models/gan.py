@@ -8,6 +8,7 @@ loss L of a critic D, all is minimised:
 (2) penalty    of every n-th step: a turn of its own, one more step of the critic's optimizer
 (3) generator  sum over critics of L.generator(D(G(z))), of relativistic losses L.generator(D(G(z)), D(x)),
                every n-th step of the critics'
+(4) penalty    of the generator, every n-th step: a turn of its own
 
 Statistics of batches, which some networks depend on, are kept apart in four ways: real and fake examples pass a critic
 as two batches, never one; (1) updates that critic's running statistics alone and (3) the generator's alone; in either
@@ -37,6 +38,7 @@ from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
 Path = Callable[[jax.Array, jax.Array, ArrayLike], jax.Array]  # start, end, weight -> between
+Schedule = Callable[[Buffers, Batch, Any], tuple[Buffers, Batch]]  # and the step -> what its turns see
 LOSSES: dict[str, AdversarialLoss] = {
     "minimax": adversarial.minimax,
     "non_saturating": adversarial.non_saturating,
@@ -59,6 +61,18 @@ class Penalty(NamedTuple):
     """From a critic, real and fake examples ``[B, ...]`` and a key to a scalar."""
     every: int = 1
     """Steps from one to the next; it is not made larger for those between."""
+
+
+class GeneratorPenalty(NamedTuple):
+    """(4)."""
+
+    of: Callable[..., Any]
+    """A method of the generator's module, from ``z, label`` and ``key=`` to a scalar; it may carry buffers."""
+    weight: float
+    every: int = 1
+    """Steps from one to the next; it is not made larger for those between."""
+    share: float = 1.0
+    """Of a batch that it is taken on."""
 
 
 class Critic(NamedTuple):
@@ -85,6 +99,11 @@ def r2(gamma: float, every: int = 1) -> Penalty:
     return Penalty(lambda critic, real, fake, key: adversarial.r1(critic, fake, gamma=gamma), every)
 
 
+def drift(weight: float, every: int = 1) -> Penalty:
+    """(10) of :mod:`gen_jax.losses.adversarial`."""
+    return Penalty(lambda critic, real, fake, key: adversarial.drift(critic, real, weight=weight), every)
+
+
 def gradient_penalty(weight: float, every: int = 1) -> Penalty:
     """(7) of :mod:`gen_jax.losses.adversarial`."""
     return Penalty(partial(adversarial.gradient_penalty, weight=weight), every)
@@ -97,7 +116,7 @@ def plain_goal(game: "GAN", *arguments: Any, **options: Any) -> tuple[jax.Array,
 
 @dataclass(frozen=True)
 class GAN:
-    """The game of (1) to (3).
+    """The game of (1) to (4).
 
     Attributes:
       shape: of what it makes.
@@ -108,6 +127,8 @@ class GAN:
       generator_every: steps of the critics from one of the generator's turns to the next.
       makes: the field of the examples.
       goal: what the generator descends, if not (3).
+      penalties: of the generator.
+      schedule: what the turns of a step see of buffers and batch, where that changes as they are trained.
     """
 
     shape: tuple[int, ...]
@@ -118,6 +139,8 @@ class GAN:
     generator_every: int = 1
     makes: str = "image"
     goal: Goal = plain_goal
+    penalties: tuple[GeneratorPenalty, ...] = ()
+    schedule: Schedule | None = None
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -126,7 +149,7 @@ class GAN:
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """Every critic with its penalties of now and then, then the generator."""
+        """Every critic with its penalties of now and then, then the generator and its own."""
         turns: list[Turn] = []
         for critic in self.critics:
             turns.append(Turn(critic.name, _named("critic_loss", partial(self.critic_loss, critic))))
@@ -135,7 +158,11 @@ class GAN:
                     loss = _named("penalty_loss", partial(self.penalty_loss, critic, penalty))
                     turns.append(Turn(critic.name, loss, every=penalty.every))
         goal = _named("generator_loss", partial(self.goal, self))
-        return (*turns, Turn("generator", goal, every=self.generator_every))
+        turns.append(Turn("generator", goal, every=self.generator_every))
+        for own in self.penalties:
+            loss = _named("penalty_loss", partial(self.generator_penalty, own))
+            turns.append(Turn("generator", loss, every=own.every))
+        return tuple(turn._replace(loss=_scheduled(self.schedule, turn.loss)) for turn in turns)
 
     @property
     def network_evaluations(self) -> int:
@@ -214,6 +241,25 @@ class GAN:
         ceasing = [critic.name for critic in self.critics if critic.loss not in (hinge, wasserstein)]
         return collapse.warning(rows, ceasing)
 
+    def generator_penalty(
+        self,
+        penalty: GeneratorPenalty,
+        params: Params,
+        buffers: Buffers,
+        batch: Batch,
+        key: jax.Array,
+        *,
+        step: Any,
+        ema: Any,
+    ) -> tuple[jax.Array, Aux]:
+        """(4), with latents of its own."""
+        count = max(1, round(penalty.share * len(batch[self.makes])))
+        label = self._label(batch)
+        apply = partial(self.generator.apply, params["generator"], buffers["generator"], method=penalty.of)
+        told = None if label is None else label[:count]
+        found, carried = apply(self.latents(key, count), told, key=_noise(key)[2], train=True)
+        return penalty.weight * found, Aux({}, {"generator": carried})
+
     def sample(
         self, params: Params, buffers: Buffers, key: jax.Array, n: int, *, label: jax.Array | None = None
     ) -> jax.Array:
@@ -276,6 +322,18 @@ class GAN:
 
     def _label(self, batch: Batch) -> jax.Array | None:
         return batch["label"] if self.classes else None
+
+
+def _scheduled(schedule: Schedule | None, loss: Any) -> Any:
+    if schedule is None:
+        return loss
+
+    def seen(
+        params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
+    ) -> tuple[jax.Array, Aux]:
+        return loss(params, *schedule(buffers, batch, step), key, step=step, ema=ema)
+
+    return _named(loss.__name__, seen)
 
 
 def _noise(key: jax.Array) -> jax.Array:

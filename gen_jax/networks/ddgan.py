@@ -24,6 +24,7 @@ from gen_jax.nn.embed import TimeEmbedding, class_table, sinusoidal
 from gen_jax.nn.fit import Size
 from gen_jax.nn.ladder import Condition, Keys, is_halved, sizes
 from gen_jax.nn.layers import WEIGHTS, ZERO, AdaptiveGroupNorm
+from gen_jax.nn.minibatch import minibatch_deviation
 from gen_jax.nn.resample import depth_to_space, downsample, space_to_depth
 from gen_jax.nn.residual import Resample, ResidualBlock
 
@@ -241,21 +242,6 @@ class StridedCritic(nnx.Module):
         for conv, shift in zip(self.convs, self.times, strict=True):
             h = _leaky(conv(h) + shift(embedded)[:, None, None])
         return self.head(h.reshape(len(h), -1))[:, 0]
-
-
-def minibatch_deviation(x: jax.Array, group: int = 4) -> jax.Array:
-    """How much images differ from those of their group: ``[B, H, W, C] -> [B, H, W, 1]``, constant over an image.
-
-    The standard deviation over the group, of every pixel and channel, and then its mean. A batch that ``group`` does
-    not divide is split in smaller groups: the largest that divide it. Image ``i`` is grouped with ``i + B / group``
-    and so on.
-    """
-    batch, height, width, _ = x.shape
-    group = next(g for g in range(min(group, batch), 0, -1) if batch % g == 0)
-    grouped = x.astype(jnp.float32).reshape(group, batch // group, -1)
-    deviation = jnp.sqrt(grouped.var(axis=0) + 1e-8).mean(axis=-1)  # [B / group]
-    every = jnp.broadcast_to(jnp.tile(deviation, group)[:, None, None, None], (batch, height, width, 1))
-    return every.astype(x.dtype)
 
 
 def _leaky(x: jax.Array) -> jax.Array:

@@ -159,6 +159,15 @@ def sizes(size: Size, levels: int) -> list[Size]:
     return result
 
 
+def halvings(size: Size) -> list[Size]:
+    """Height and width of all levels, as long as they can be halved, full resolution first."""
+    result = [size]
+    while is_halved(result[-1]):
+        height, width = result[-1]
+        result.append((height // 2, width // 2))
+    return result
+
+
 def where_halved(change: Any, grids: Sequence[Size]) -> list[Any]:
     """``change`` for every level that is halved on the way to the next, None for the others."""
     return [change if after != before else None for before, after in itertools.pairwise(grids)]

@@ -1,4 +1,5 @@
-"""Layers by which examples are seen beside each other: minibatch discrimination and virtual batch normalisation.
+"""Layers by which examples are seen beside each other: minibatch discrimination, virtual batch normalisation, and the
+deviation within a minibatch.
 
 Salimans et al. 2016, "Improved techniques for training GANs" (arXiv:1606.03498). With features f_i of N examples, a
 tensor T that makes of each B rows M_ib of C numbers, and norms that sum magnitudes,
@@ -12,6 +13,11 @@ square s, over positions and a fixed reference batch of n examples, and m_i, s_i
     y_i = scale (x_i - mean_i) / sqrt(square_i - mean_i^2 + epsilon) + shift                              (3)
 
 so that no example depends on those that it is drawn with; the references are normalised by their own m and s.
+
+Karras et al. 2018, "Progressive growing of GANs" (arXiv:1710.10196): a plane that holds how much images differ from
+those of their group, the mean over pixels and channels of
+
+    sqrt(variance over the group + 1e-8)                                                                  (4)
 """
 
 import jax
@@ -54,6 +60,20 @@ class VirtualBatchNorm(nnx.Module):
         variance = jnp.maximum(square - jnp.square(mean), 0.0)
         y = (x - mean) * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...] + self.bias[...]
         return y.astype(x.dtype)
+
+
+def minibatch_deviation(x: jax.Array, group: int = 4) -> jax.Array:
+    """The mean over pixels and channels of (4), ``[B, H, W, C] -> [B, H, W, 1]``, constant over an image.
+
+    A batch that ``group`` does not divide is split in smaller groups: the largest that divide it. Image ``i`` is
+    grouped with ``i + B / group`` and so on.
+    """
+    batch, height, width, _ = x.shape
+    group = next(g for g in range(min(group, batch), 0, -1) if batch % g == 0)
+    grouped = x.astype(jnp.float32).reshape(group, batch // group, -1)
+    deviation = jnp.sqrt(grouped.var(axis=0) + 1e-8).mean(axis=-1)  # [B / group]
+    every = jnp.broadcast_to(jnp.tile(deviation, group)[:, None, None, None], (batch, height, width, 1))
+    return every.astype(x.dtype)
 
 
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
