@@ -29,6 +29,7 @@ def pytest_addoption(parser):
     parser.addoption("--shard", default="", metavar="I/N", help="of N parts of the tests only the I-th")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--shard"):
         shard, count = map(int, config.getoption("--shard").split("/"))

@@ -501,7 +501,7 @@ def test_configuration_is_plain_data(config):
     "changes, shape, message",
     [
         ({"patch": 0}, (8, 8, 1), "patch: expected 1 or more"),
-        ({"denoising_steps": 0}, (8, 8, 1), "denoising_steps: expected 1 or more"),
+        ({"denoising_steps": 0}, (8, 8, 1), "denoising_steps: expected 1 to 100000"),
         ({"multipliers": ()}, (8, 8, 1), "multiplier"),
         ({"base": 7}, (8, 8, 1), "even"),
         ({"conditional": True}, (8, 8, 1), "labelled"),

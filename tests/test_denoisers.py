@@ -108,7 +108,7 @@ def test_the_perceptron_drops_in_training():
         ({"channels": 2}, (8, 8, 1), "channels: expected 4 or more"),
         ({"multipliers": ()}, (8, 8, 1), "multipliers: expected at least one"),
         ({"multipliers": (0,)}, (8, 8, 1), "multipliers: expected 1 or more"),
-        ({"blocks": 0}, (8, 8, 1), "blocks: expected 1 or more"),
+        ({"blocks": 0}, (8, 8, 1), "blocks: expected 1 to 1000"),
         ({"dropout": 1.0}, (8, 8, 1), "dropout: expected 0 to 1 without 1"),
         ({"patch": 0}, (8, 8, 1), "patch: expected 1 or more"),
     ],
