@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gen_jax.losses.adversarial import wasserstein
-from gen_jax.models.gan import GAN, Critic, r1
+from gen_jax.models.critics import Critic, r1
+from gen_jax.models.gan import GAN
 from gen_jax.networks.augmented import Augmentation, adapted, augmented
 from gen_jax.nn.augment import blits, differentiable, pipe
 from gen_jax.protocol import Network

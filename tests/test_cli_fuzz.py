@@ -11,7 +11,8 @@ from tests.test_cli import EXPERIMENTS, run
 
 VALUES = (
     "nan", "inf", "-inf", "-1", "0", "1", "3.5", "1e400", "-0.0", "9" * 20, "9" * 400, "", "x", "-", "--", "[]", "None",
-    "True", "2", "0.5", "\u0663", "a=b", "\u00e9\n", "/", "cosine", "bfloat16", "1_000", "0x10", " 5 ", "1e3", "../x", "\ufffd",
+    "True", "2", "0.5", "\u0663", "a=b", "\u00e9\n", "/", "cosine", "bfloat16", "1_000", "0x10", " 5 ", "1e3", "../x",
+    "\ufffd",
 )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from gen_jax.fields import REAL, Field
 from gen_jax.losses.adversarial import wasserstein
-from gen_jax.models.gan import GAN, Critic, plain_goal
+from gen_jax.models.critics import Critic
+from gen_jax.models.gan import GAN, plain_goal
 from gen_jax.models.unrolled_gan import REFERENCE, UnrolledGANConfig, ahead, unrolled
 from gen_jax.nn.functional import parameter_count
 from gen_jax.protocol import Network

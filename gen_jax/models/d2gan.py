@@ -20,7 +20,8 @@ import jax
 from gen_jax.checks import Count, Within, plain
 from gen_jax.fields import Fields, made_of
 from gen_jax.losses.dual import rewards_data, rewards_samples
-from gen_jax.models.gan import GAN, Critic
+from gen_jax.models.critics import Critic
+from gen_jax.models.gan import GAN
 from gen_jax.networks.dense_gan import DenseCritic, DenseGenerator
 from gen_jax.nn.functional import network
 

@@ -23,8 +23,8 @@ from gen_jax.checks import Amount, Count, Share, plain
 from gen_jax.fields import Fields, made_of
 from gen_jax.losses.improved import feature_matching, smoothed
 from gen_jax.models.collapse import distinct
+from gen_jax.models.critics import Critic as Judge
 from gen_jax.models.gan import GAN, Goal, plain_goal
-from gen_jax.models.gan import Critic as Judge
 from gen_jax.networks.improved_gan import Critic, Generator
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Model, Params, Turn

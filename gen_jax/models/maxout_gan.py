@@ -15,8 +15,9 @@ from typing import Literal
 
 from gen_jax.checks import Count, Fraction, plain
 from gen_jax.fields import Fields, made_of
-from gen_jax.models.gan import GAN, LOSSES
-from gen_jax.models.gan import Critic as Judge
+from gen_jax.models.critics import LOSSES
+from gen_jax.models.critics import Critic as Judge
+from gen_jax.models.gan import GAN
 from gen_jax.networks.maxout_gan import Critic, Generator
 from gen_jax.nn.functional import network
 

@@ -24,7 +24,8 @@ import jax.numpy as jnp
 from gen_jax.checks import Amount, Count, Number, plain
 from gen_jax.fields import Fields, of_images
 from gen_jax.losses.adversarial import wasserstein
-from gen_jax.models.gan import GAN, Critic, Schedule, drift, gradient_penalty
+from gen_jax.models.critics import Critic, drift, gradient_penalty
+from gen_jax.models.gan import GAN, Schedule
 from gen_jax.networks import progan as nets
 from gen_jax.nn.fit import Size, padded
 from gen_jax.nn.functional import network

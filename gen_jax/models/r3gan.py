@@ -16,7 +16,8 @@ from typing import Any
 from gen_jax.checks import Amount, plain
 from gen_jax.fields import Fields
 from gen_jax.losses.adversarial import relativistic
-from gen_jax.models.gan import GAN, played, r1, r2
+from gen_jax.models.critics import r1, r2
+from gen_jax.models.gan import GAN, played
 from gen_jax.networks.adversaries import Adversaries
 from gen_jax.networks.augmented import Augmentation
 

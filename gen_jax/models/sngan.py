@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from gen_jax.checks import Count, plain
 from gen_jax.fields import Fields
-from gen_jax.models.gan import GAN, LOSSES, played
+from gen_jax.models.critics import LOSSES
+from gen_jax.models.gan import GAN, played
 from gen_jax.networks.adversaries import Adversaries
 from gen_jax.networks.augmented import Augmentation
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from gen_jax.checks import Amount, Count, Number, Share, plain
 from gen_jax.fields import Fields, of_images
-from gen_jax.models.gan import GAN, Critic, r1
+from gen_jax.models.critics import Critic, r1
+from gen_jax.models.gan import GAN
 from gen_jax.models.progan import growth
 from gen_jax.models.styles import StyleGAN
 from gen_jax.networks import progan, stylegan

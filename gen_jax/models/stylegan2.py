@@ -18,7 +18,8 @@ from typing import Any
 
 from gen_jax.checks import Amount, Count, Share, plain
 from gen_jax.fields import Fields, known_classes, of_images
-from gen_jax.models.gan import GAN, Critic, GeneratorPenalty, r1
+from gen_jax.models.critics import Critic, GeneratorPenalty, r1
+from gen_jax.models.gan import GAN
 from gen_jax.models.styles import StyleGAN
 from gen_jax.networks import stylegan2 as nets
 from gen_jax.networks.styled import StyledGenerator

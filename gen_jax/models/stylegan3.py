@@ -24,7 +24,8 @@ import jax.numpy as jnp
 
 from gen_jax.checks import Amount, Count, Number, plain
 from gen_jax.fields import Fields, known_classes, of_images
-from gen_jax.models.gan import GAN, Critic, r1
+from gen_jax.models.critics import Critic, r1
+from gen_jax.models.gan import GAN
 from gen_jax.models.styles import StyleGAN
 from gen_jax.networks import stylegan2, stylegan3
 from gen_jax.networks.styled import StyledGenerator

@@ -21,7 +21,8 @@ import jax
 
 from gen_jax.checks import Count, Number, Positive, plain
 from gen_jax.fields import Fields, made_of
-from gen_jax.models.gan import GAN, LOSSES, Critic, Goal
+from gen_jax.models.critics import LOSSES, Critic
+from gen_jax.models.gan import GAN, Goal
 from gen_jax.networks.dense_gan import DenseCritic, DenseGenerator
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Params, Tree

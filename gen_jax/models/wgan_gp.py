@@ -18,7 +18,8 @@ from typing import Any
 from gen_jax.checks import Amount, Count, plain
 from gen_jax.fields import Fields
 from gen_jax.losses.adversarial import wasserstein
-from gen_jax.models.gan import GAN, gradient_penalty, played
+from gen_jax.models.critics import gradient_penalty
+from gen_jax.models.gan import GAN, played
 from gen_jax.networks.adversaries import Adversaries
 from gen_jax.networks.augmented import Augmentation
 
