@@ -126,7 +126,7 @@ ZOO = {
     "sparse_autoencoder": Entry(SparseAutoencoderConfig(CODER), images((4, 4, 1), 3)),
     "contractive_autoencoder": Entry(ContractiveAutoencoderConfig(CODER), SMALL),
     "denoising_autoencoder": Entry(DenoisingAutoencoderConfig(CODER, walk_steps=2)),
-    "inpainting": Entry(InPaintingConfig(CODER)),
+    "inpainting": Entry(InPaintingConfig(Coder(latent=16, widths=(8,), dense=(64,)))),
     "vae": Entry(VAEConfig(latent=4, widths=(4, 8), dense=(16,))),
     "vae_colour": Entry(VAEConfig(latent=4, widths=(4,), dense=(16,), likelihood="logistic"), images((12, 12, 3))),
     "vae_conditional": Entry(DenseVAEConfig(latent=4, hidden=(16,), conditional=True)),
