@@ -1,8 +1,14 @@
 """Autoencoders: plain, sparse, contractive, denoising, and one that fills in what is hidden.
 
-python -m experiments.autoencoder --data fashion_mnist --workdir runs/autoencoder
-python -m experiments.autoencoder --preset denoising --data fashion_mnist --workdir runs/denoising
-python -m experiments.autoencoder --preset inpainting --data fashion_mnist --workdir runs/inpainting
+    python -m experiments.autoencoder --data fashion_mnist --workdir runs/autoencoder
+    python -m experiments.autoencoder --preset denoising --data fashion_mnist --workdir runs/denoising
+    python -m experiments.autoencoder --preset inpainting --data fashion_mnist --workdir runs/inpainting
+
+85 seconds each on 2 busy CPU cores; squared errors of a pixel in [-1, 1] on 512 test images. The plain one (509 steps)
+reconstructs to 0.060, where the mean image has 0.351. The denoising one (902 steps) turns noise of 0.251 into an error
+of 0.059. In-painting (864 steps) has 0.113 on the hidden pixels, where the mean image has 0.418; whole images are
+blurred, and so is what it fills in. Samples of a Gaussian of codes are smeared; ten steps of the denoising chain make
+most of them one thing, a hundred make many of them dark and alike.
 """
 
 from experiments.launch import Place, Settings, launch
