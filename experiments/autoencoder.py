@@ -7,8 +7,13 @@
 85 seconds each on 2 busy CPU cores; squared errors of a pixel in [-1, 1] on 512 test images. The plain one (509 steps)
 reconstructs to 0.060, where the mean image has 0.351. The denoising one (902 steps) turns noise of 0.251 into an error
 of 0.059. In-painting (864 steps) has 0.113 on the hidden pixels, where the mean image has 0.418; whole images are
-blurred, and so is what it fills in. Samples of a Gaussian of codes are smeared; ten steps of the denoising chain make
-most of them one thing, a hundred make many of them dark and alike.
+blurred, and so is what it fills in. Samples of a Gaussian of codes are smeared, and the denoising chain repairs them;
+1,000 of them against 2,000 training images have
+
+    plain                      FD-fashion 13.1, precision 0.32, coverage 0.10
+    denoising, walk of 0       FD-fashion 12.6, precision 0.37, coverage 0.12
+    denoising, walk of 10      FD-fashion 11.2, precision 0.55, coverage 0.21
+    denoising, walk of 100     FD-fashion 10.3, precision 0.59, coverage 0.24
 """
 
 from experiments.launch import Place, Settings, launch
