@@ -20,6 +20,7 @@ from gen_jax.nn.functional import parameter_count
 
 KEY = jax.random.key(0)
 POINTS = {"point": Field((4,), REAL)}
+MASKS = (corrupt.block, corrupt.half)
 LINEAR = Coder(latent=4, widths=(), dense=())
 
 
@@ -28,6 +29,11 @@ def test_the_reference_has_the_published_layout():
     game = autoencoder.REFERENCE.build(images((28, 28, 1)))
     widths = np.array([784, 1000, 500, 250, 30, 250, 500, 1000, 784])
     assert parameter_count(lambda key: game.init(key, {})) == (widths[:-1] * widths[1:] + widths[1:]).sum() == 2_837_314
+
+
+def begun(game):
+    """Parameters and buffers, by one program."""
+    return jax.jit(lambda key: game.init(key, {}))(KEY)
 
 
 # ---- linear ones, whose optimum is known
@@ -42,7 +48,7 @@ def exact_sample(covariance, n=64):
 
 def least(game, x):
     """The parameters of least loss over ``x``, and it; in float64."""
-    params, buffers = game.init(KEY, {})
+    params, buffers = begun(game)
     start, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params))
     batch = {game.makes: jnp.asarray(x)}
 
@@ -90,7 +96,7 @@ def test_the_best_linear_denoiser_of_normal_data_is_their_score(sigma):
 def linear_denoiser(variance, sigma, walk_steps):
     """The exact one of N(1, variance I), with its error."""
     game = autoencoder.DenoisingAutoencoderConfig(LINEAR, amount=sigma, walk_steps=walk_steps).build(POINTS)
-    params, buffers = game.init(KEY, {})
+    params, buffers = begun(game)
     shrink = variance / (variance + sigma**2)
     encoder = params["autoencoder"]["encoder"]["body"]["layers"]["0"]
     decoder = params["autoencoder"]["decoder"]["body"]["layers"]["0"]
@@ -102,12 +108,12 @@ def linear_denoiser(variance, sigma, walk_steps):
 
 def test_the_chain_of_an_exact_denoiser_has_the_law_of_the_data():
     game, params, buffers, shrink = linear_denoiser(0.5, 0.8, 30)
-    far = jnp.full((8000, 4), 9.0)
+    far = jnp.full((4000, 4), 9.0)
     x, mean = jax.jit(game.walk, static_argnums=4)(params, buffers, KEY, far, 30)
     assert stats.kstest(x.ravel(), stats.norm(1, np.sqrt(0.5)).cdf).pvalue > 1e-3
     # What is shown is a mean of the data given the corrupted x, and varies less by the error.
     assert stats.kstest(mean.ravel(), stats.norm(1, np.sqrt(0.5 * shrink)).cdf).pvalue > 1e-3
-    samples = jax.jit(game.sample, static_argnums=3)(params, buffers, KEY, 8000)
+    samples = jax.jit(game.sample, static_argnums=3)(params, buffers, KEY, 4000)
     assert stats.kstest(samples.ravel(), stats.norm(1, np.sqrt(0.5 * shrink)).cdf).pvalue > 1e-3
     assert game.network_evaluations == 31
 
@@ -122,13 +128,13 @@ def test_without_a_chain_samples_are_a_gaussian_of_codes_decoded():
     np.testing.assert_allclose(carried["mean"], 0.7, atol=1e-5)
     np.testing.assert_allclose(carried["covariance"], COVARIANCE, atol=1e-5)
     kernel = params["autoencoder"]["decoder"]["body"]["layers"]["0"]["kernel"]
-    samples = np.asarray(plain.sample(params, aux.buffers, KEY, 40_000))
+    samples = np.asarray(jax.jit(plain.sample, static_argnums=3)(params, aux.buffers, KEY, 40_000))
     np.testing.assert_allclose(np.cov(samples.T), kernel.T @ COVARIANCE @ kernel, atol=0.02)
 
 
 def test_moments_follow_the_codes_of_later_steps():
     game = autoencoder.AutoencoderConfig(LINEAR).build(POINTS)
-    params, buffers = game.init(KEY, {})
+    params, buffers = begun(game)
     x = jnp.asarray(exact_sample(COVARIANCE), jnp.float32)
     _, aux = jax.jit(game.loss)(params, buffers, {"point": x}, KEY, step=jnp.asarray(7), ema={})
     code = np.asarray(game.to_latents(params, buffers, x))
@@ -143,7 +149,7 @@ def test_moments_follow_the_codes_of_later_steps():
 
 def one_layer():
     game = autoencoder.ContractiveAutoencoderConfig(Coder(3, (), ()), weight=2.0).build(POINTS)
-    params, buffers = game.init(KEY, {})
+    params, buffers = begun(game)
     x = jax.random.normal(jax.random.key(1), (6, 4))
     return game, params, buffers, x
 
@@ -175,13 +181,14 @@ def test_the_contractive_penalty_is_the_norm_of_the_jacobian():
 
 def test_sparsity_is_the_divergence_of_coins():
     code = np.random.default_rng(0).uniform(size=(7, 3)).astype(np.float32)
-    found = autoencoder.sparsity(None, None, jnp.asarray(code), active=0.1)
+    coins = jax.jit(lambda code: autoencoder.sparsity(None, None, code, active=0.1))
+    found = coins(code)
     mean = code.mean(axis=0)
     expected = sum(stats.entropy([0.1, 0.9], [m, 1 - m]) for m in mean)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    at_rest = autoencoder.sparsity(None, None, jnp.full((7, 3), 0.1), active=0.1)
+    at_rest = coins(jnp.full((7, 3), 0.1))
     np.testing.assert_allclose(at_rest, 0.0, atol=1e-6)
-    silent = jax.grad(lambda c: autoencoder.sparsity(None, None, c, active=0.1))(jnp.zeros((7, 3)))
+    silent = jax.jit(jax.grad(coins))(jnp.zeros((7, 3)))
     assert np.isfinite(silent).all()
 
 
@@ -205,15 +212,16 @@ def test_corruptions_have_their_laws():
 def test_masks_cover_what_they_say(size):
     tall, wide = (-(-side // 2) for side in size)
     n = 300
-    for mask in np.asarray(corrupt.block(KEY, n, *size))[..., 0]:
+    blocks, halves = (np.asarray(jax.jit(f, static_argnums=(1, 2, 3))(KEY, n, *size))[..., 0] for f in MASKS)
+    for mask in blocks:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         assert len(rows) == tall and len(columns) == wide
         assert mask.sum() == tall * wide == mask[rows[0] : rows[0] + tall, columns[0] : columns[0] + wide].sum()
-    corners = {tuple(np.argwhere(mask)[0]) for mask in np.asarray(corrupt.block(KEY, n, *size))[..., 0]}
+    corners = {tuple(np.argwhere(mask)[0]) for mask in blocks}
     assert len(corners) == (size[0] - tall + 1) * (size[1] - wide + 1)  # every place is taken
     sides = [np.zeros(size) for _ in range(4)]
     sides[0][:tall], sides[1][size[0] - tall :], sides[2][:, :wide], sides[3][:, size[1] - wide :] = 1, 1, 1, 1
-    found = {mask.tobytes() for mask in np.asarray(corrupt.half(KEY, n, *size), np.float64)[..., 0]}
+    found = {mask.tobytes() for mask in halves.astype(np.float64)}
     assert found == {side.tobytes() for side in sides}
 
 
@@ -232,9 +240,10 @@ def test_a_corruption_of_pixels_refuses_real_numbers_and_shares_above_one():
 @pytest.mark.parametrize("mask", ["block", "half"])
 def test_in_painting_never_sees_what_is_hidden_and_keeps_what_is_not(mask):
     game = inpainting.InPaintingConfig(Coder(4, (4,), (8,)), mask).build(images((6, 5, 2)))
-    params, buffers = game.init(KEY, {})
+    params, buffers = begun(game)
     x = jax.random.uniform(jax.random.key(1), (4, 6, 5, 2), minval=-1, maxval=1)
-    hidden = game.mask(jax.random.key(2), 4, 6, 5)
+    masks = jax.jit(game.mask, static_argnums=(1, 2, 3))
+    hidden = masks(jax.random.key(2), 4, 6, 5)
     predict = jax.jit(functools.partial(game.predict, params, buffers))
     told = jax.jit(jax.grad(lambda x: (predict(x, hidden) ** 2).sum()))(x)
     assert not np.any(np.asarray(told * hidden)) and np.any(np.asarray(told * (1 - hidden)))
@@ -244,7 +253,7 @@ def test_in_painting_never_sees_what_is_hidden_and_keeps_what_is_not(mask):
     assert np.all(filled[~kept] != np.asarray(x)[~kept])
     # The loss is about the hidden pixels alone: (2), with the mask that its key draws.
     loss, aux = jax.jit(game.loss)(params, buffers, {"image": x}, KEY, step=jnp.zeros((), int), ema={})
-    drawn = np.asarray(game.mask(KEY, 4, 6, 5))
+    drawn = np.asarray(masks(KEY, 4, 6, 5))
     squares = drawn * np.square(np.asarray(x - predict(x, jnp.asarray(drawn))))
     np.testing.assert_allclose(loss, squares.sum() / 4, rtol=1e-5)
     np.testing.assert_allclose(aux.metrics["error"], squares.sum() / (2 * drawn.sum()), rtol=1e-5)
