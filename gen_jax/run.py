@@ -140,12 +140,7 @@ class Run:
         """
         _ = self.log_prob_kind
         key = jax.random.key(key) if isinstance(key, int) else key
-        batch = dict(examples) if isinstance(examples, Mapping) else {self.model.makes: examples}
-        n = len(batch[self.model.makes])
-        batch |= {name: self._checked(name, x, n) for name, x in given.items() if x is not None}
-        for name in self.model.given:
-            if name not in batch:
-                raise ValueError(f"this model is told {name}, got {', '.join(batch)}; give {name}=")
+        n, batch = self._batch(examples, given)
         pieces = self._each("log_prob", self._log_prob_one, key, n, batch, batch_size)
         return np.concatenate([np.asarray(nats)[:real] for nats, real in pieces])
 
@@ -159,6 +154,57 @@ class Run:
         if not hasattr(self.model, "log_prob"):
             raise ValueError(f"{type(self.model).__name__} has no likelihood; use a model with log_prob")
         return self.model.log_prob_kind  # type: ignore[attr-defined]
+
+    def encode(self, examples: Mapping[str, Any] | np.ndarray, *, batch_size: int = 256, **given: Any) -> np.ndarray:
+        """Latents ``[N, ...]`` of examples as they are stored: of a VAE the means, of a VQ-VAE's codec its symbols.
+
+        Args:
+          examples: ``[N, ...]`` of the field that the model makes, or a batch of all fields by name.
+          batch_size: examples at a time.
+          **given: what else the model is told of them, by field.
+
+        Raises:
+          ValueError: if the model has no encoder, the examples are of another shape or type, or what it is told is
+            missing.
+        """
+        return self._coded("encode", self._encode_one, examples, given, batch_size)
+
+    def reconstruct(
+        self, examples: Mapping[str, Any] | np.ndarray, *, batch_size: int = 256, **given: Any
+    ) -> np.ndarray:
+        """What the decoder makes of the latents of :meth:`encode`, ``[N, ...]``, stored as the examples are."""
+        return self._coded("reconstruct", self._reconstruct_one, examples, given, batch_size)
+
+    def _coded(
+        self, name: str, function: Callable[..., jax.Array], examples: Any, given: Mapping[str, Any], batch_size: int
+    ) -> np.ndarray:
+        model, made = self.model, self.makes
+        if not hasattr(model, "to_latents"):
+            raise ValueError(
+                f"{type(model).__name__} has no encoder; autoencoders, VAEs and the codec of a VQ-VAE have one"
+            )
+        field: Field = made if name == "reconstruct" else model.latent_field  # type: ignore[attr-defined]
+        n, batch = self._batch(examples, given)
+        x = batch[model.makes]
+        if x.shape[1:] != tuple(made.shape) or not np.can_cast(x.dtype, made.kind.stored, "same_kind"):
+            expected = f"{np.dtype(made.kind.stored)} {['N', *made.shape]}".replace("'", "")
+            raise ValueError(f"{model.makes}: expected {expected}, got {x.dtype} {list(x.shape)}")
+        pieces = self._each(name, function, jax.random.key(0), n, batch, batch_size)
+        parts = [np.asarray(field.kind.store(y))[:real] for y, real in pieces]
+        return np.concatenate(parts) if parts else np.zeros((0, *field.shape), field.kind.stored)
+
+    def _batch(self, examples: Any, given: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """How many examples there are, and they with what they are told."""
+        batch = dict(examples) if isinstance(examples, Mapping) else {self.model.makes: examples}
+        if self.model.makes not in batch:
+            raise ValueError(f"this model is of {self.model.makes}, got {', '.join(batch)}; give it by that name")
+        x = batch[self.model.makes] = np.atleast_1d(batch[self.model.makes])
+        n = len(x)
+        batch |= {name: self._checked(name, x, n) for name, x in given.items() if x is not None}
+        for name in self.model.given:
+            if name not in batch:
+                raise ValueError(f"this model is told {name}, got {', '.join(batch)}; give {name}=")
+        return n, batch
 
     def _each(
         self,
@@ -195,6 +241,15 @@ class Run:
 
     def _log_prob_one(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
         return self.model.log_prob(params, buffers, key, batch)  # type: ignore[attr-defined]
+
+    def _encode_one(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
+        told = {name: batch[name] for name in self.model.given}
+        return self.model.to_latents(params, buffers, batch[self.model.makes], **told)  # type: ignore[attr-defined]
+
+    def _reconstruct_one(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
+        told = {name: batch[name] for name in self.model.given}
+        z = self._encode_one(params, buffers, key, batch)
+        return self.model.from_latents(params, buffers, z, **told)  # type: ignore[attr-defined]
 
     def _checked(self, name: str, x: Any, n: int) -> np.ndarray:
         if name not in self.model.given:

@@ -17,6 +17,7 @@ COMMANDS = {
     "lda": ["--steps", "2"],
     "points": ["--steps", "2"],
     "latent": [*TWO, "--codec-steps", "2"],
+    "autoencoder": TWO,
     "vae": TWO,
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
     "maxout_gan": TWO,

@@ -7,16 +7,19 @@ import jax
 
 from gen_jax.fields import COUNT, PIXELS, REAL, SYMBOL, Field, Fields, images
 from gen_jax.models import (
+    AutoencoderConfig,
     CGANConfig,
     ClassifierGuidedConfig,
     CLDConfig,
     Configuration,
     ConsistencyConfig,
+    ContractiveAutoencoderConfig,
     CycleGANConfig,
     D2GANConfig,
     DCGANConfig,
     DDGANConfig,
     DDPMConfig,
+    DenoisingAutoencoderConfig,
     DenseVAEConfig,
     DistillationConfig,
     EDMConfig,
@@ -26,6 +29,7 @@ from gen_jax.models import (
     HMMConfig,
     ImprovedDDPMConfig,
     ImprovedGANConfig,
+    InPaintingConfig,
     LatentConfig,
     LDAConfig,
     MaxoutGANConfig,
@@ -36,6 +40,7 @@ from gen_jax.models import (
     ScoreSDEConfig,
     SemiSupervisedGANConfig,
     SNGANConfig,
+    SparseAutoencoderConfig,
     StyleGAN2Config,
     StyleGAN3Config,
     StyleGANConfig,
@@ -50,6 +55,7 @@ from gen_jax.models import (
 )
 from gen_jax.networks.adversaries import Adversaries
 from gen_jax.networks.augmented import Augmentation
+from gen_jax.networks.autoencoders import Coder
 from gen_jax.networks.denoisers import Denoiser
 from gen_jax.networks.translators import Translators
 from gen_jax.protocol import Params
@@ -82,6 +88,7 @@ ADAPTIVE = Augmentation("adaptive", share=0.5, images=1000)
 TRANSLATORS = Translators(channels=4, blocks=1, critic_channels=4, strides=1)
 SMALL = images((4, 4, 1))
 TWO_DOMAINS = {name: Field((8, 8, 1), PIXELS) for name in ("image", "other")}
+CODER = Coder(latent=4, widths=(4,), dense=(8,))
 CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4)
 
 
@@ -115,6 +122,11 @@ ZOO = {
         LDAConfig(topics=2),
         {"word": Field((6,), SYMBOL, 9), "count": Field((6,), COUNT), "length": Field((), SYMBOL, 20)},
     ),
+    "autoencoder": Entry(AutoencoderConfig(Coder(2, (), (8,))), {"point": Field((3,), REAL)}),
+    "sparse_autoencoder": Entry(SparseAutoencoderConfig(CODER), images((4, 4, 1), 3)),
+    "contractive_autoencoder": Entry(ContractiveAutoencoderConfig(CODER), SMALL),
+    "denoising_autoencoder": Entry(DenoisingAutoencoderConfig(CODER, walk_steps=2)),
+    "inpainting": Entry(InPaintingConfig(Coder(latent=16, widths=(8,), dense=(64,)))),
     "vae": Entry(VAEConfig(latent=4, widths=(4, 8), dense=(16,))),
     "vae_colour": Entry(VAEConfig(latent=4, widths=(4,), dense=(16,), likelihood="logistic"), images((12, 12, 3))),
     "vae_conditional": Entry(DenseVAEConfig(latent=4, hidden=(16,), conditional=True)),

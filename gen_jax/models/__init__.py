@@ -8,6 +8,11 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     classical  GMMConfig               gmm                  GMM               gmm            Dempster et al. 1977
     classical  HMMConfig               hmm                  HiddenMarkov      hmm            Baum et al. 1970
     classical  LDAConfig               lda                  LDA               lda            Blei et al. 2003
+    VAE        AutoencoderConfig       autoencoder          Autoencoder       autoencoder  Hinton and Salakhutdinov 2006
+    VAE        SparseAutoencoderConfig autoencoder          Autoencoder       autoencoder    Ng 2011
+    VAE        ContractiveAutoencoderConfig autoencoder     Autoencoder       autoencoder    Rifai et al. 2011
+    VAE        DenoisingAutoencoderConfig autoencoder       Autoencoder       autoencoder    Vincent et al. 2008
+    VAE        InPaintingConfig        inpainting           InPainting        autoencoder    Pathak et al. 2016
     VAE        VAEConfig               vae                  VAE               vae            Kingma and Welling 2014
     VAE        DenseVAEConfig          vae                  VAE               vae            Burda et al. 2016
     VAE        VQCodecConfig           vqvae                VQCodec           vqvae          van den Oord et al. 2017
@@ -49,6 +54,13 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
 import importlib
 from typing import NamedTuple
 
+from gen_jax.models.autoencoder import (
+    Autoencoder,
+    AutoencoderConfig,
+    ContractiveAutoencoderConfig,
+    DenoisingAutoencoderConfig,
+    SparseAutoencoderConfig,
+)
 from gen_jax.models.cgan import CGANConfig
 from gen_jax.models.classifier_guidance import ClassifierGuided, ClassifierGuidedConfig
 from gen_jax.models.cld import CLD, CLDConfig
@@ -67,6 +79,7 @@ from gen_jax.models.gmm import GMM, GMMConfig
 from gen_jax.models.hmm import HiddenMarkov, HMMConfig
 from gen_jax.models.improved_ddpm import ImprovedDDPMConfig, LearnedVariance
 from gen_jax.models.improved_gan import Historical, ImprovedGANConfig
+from gen_jax.models.inpainting import InPainting, InPaintingConfig
 from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.lda import LDA, LDAConfig
 from gen_jax.models.maxout_gan import MaxoutGANConfig

@@ -25,7 +25,10 @@ LATENT = "latent"  # the field
 
 
 class Codec(Protocol):
-    """A model that can be one: what a game with an encoder and a decoder adds to :class:`gen_jax.protocol.Model`."""
+    """A model that can be one: what a game with an encoder and a decoder adds to :class:`gen_jax.protocol.Model`.
+
+    One that is told something takes it both ways, by field; that of a :class:`Latent` is told nothing.
+    """
 
     makes: Any
 

@@ -223,13 +223,17 @@ class VAE:
         """The means of (2)."""
         return Field((self.latent,), REAL)
 
-    def to_latents(self, params: Params, buffers: Buffers, x: jax.Array) -> jax.Array:
+    def to_latents(
+        self, params: Params, buffers: Buffers, x: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
         """The means of (2), ``[B, latent]``."""
-        return self.encode(params, buffers, x)[0]
+        return self.encode(params, buffers, x, label=self._one_hot(label))[0]
 
-    def from_latents(self, params: Params, buffers: Buffers, z: jax.Array) -> jax.Array:
+    def from_latents(
+        self, params: Params, buffers: Buffers, z: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
         """The mean images of latents."""
-        return self.decode(params, buffers, z)
+        return self.decode(params, buffers, z, label=self._one_hot(label))
 
     def _raw(self, params: Params, buffers: Buffers, z: jax.Array, label: jax.Array | None) -> jax.Array:
         return self.decoder.apply(params["vae"]["decoder"], buffers["vae"]["decoder"], z, label)[0]
