@@ -18,6 +18,7 @@ COMMANDS = {
     "points": ["--steps", "2"],
     "latent": [*TWO, "--codec-steps", "2"],
     "vae": TWO,
+    "flow": TWO,
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
     "maxout_gan": TWO,
     "cgan": TWO,

@@ -83,6 +83,11 @@ def parameter_count(init: Callable[[jax.Array], Any]) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+def parameters(module: nnx.Module) -> Tree:
+    """The parameters of a module as they are, nested dicts with string keys: those that ``apply`` takes."""
+    return _plain(nnx.state(module, nnx.Param))
+
+
 class _Rngs(nnx.Rngs):
     """The keys of ``nnx.Rngs``, counted outside the trace: a network is traced in a third of the time."""
 
