@@ -22,7 +22,7 @@ PRESETS = {
         flow.REFERENCE, ADAM, Training(steps=1_000_000), Place("cifar10", workdir="runs/flow_cifar10")
     ),
     "points": Settings(flow.POINTS, ADAM, POINTS, RING),
-    "real_nvp_points": Settings(flow.RealNVPConfig(steps=8), ADAM, POINTS, RING),
+    "real_nvp_points": Settings(flow.RealNVPConfig(depth=8), ADAM, POINTS, RING),
     "maf_points": Settings(flow.MAFConfig(hidden=(64, 64)), ADAM, POINTS, RING),
 }
 

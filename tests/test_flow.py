@@ -167,10 +167,10 @@ def test_logits_beside_their_derivative():
 
 POINTS = {"point": Field((2,), REAL)}
 FLOWS = {
-    "real_nvp": RealNVPConfig(levels=1, steps=2, width=8),
-    "glow": GlowConfig(levels=2, steps=1, width=8),
+    "real_nvp": RealNVPConfig(levels=1, depth=2, width=8),
+    "glow": GlowConfig(levels=2, depth=1, width=8),
     "maf": MAFConfig(layers=2, hidden=(8,)),
-    "spline": SplineFlowConfig(levels=1, steps=2, width=8, bins=4),
+    "spline": SplineFlowConfig(levels=1, depth=2, width=8, bins=4),
 }
 
 

@@ -123,14 +123,14 @@ class RealNVPConfig:
 
     levels: Number = 2
     """Times that an image is halved; what has odd sides is not."""
-    steps: Depth = 4
+    depth: Depth = 4
     """Couplings on each mask of a level."""
     width: Count = 64
     """Channels, or units, of the networks in the couplings."""
 
     def build(self, fields: Fields) -> Flow:
         """The game on images of any size, or on an array of real numbers; labels are not used."""
-        return _built(fields, flow.real_nvp, AFFINE, levels=self.levels, steps=self.steps, width=self.width)
+        return _built(fields, flow.real_nvp, AFFINE, levels=self.levels, depth=self.depth, width=self.width)
 
 
 @plain
@@ -139,14 +139,14 @@ class GlowConfig:
 
     levels: Number = 2
     """Times that an image is halved; what has odd sides is not."""
-    steps: Depth = 8
+    depth: Depth = 8
     """Steps of a level."""
     width: Count = 64
     """Channels, or units, of the networks in the couplings."""
 
     def build(self, fields: Fields) -> Flow:
         """The game on images of any size, or on an array of real numbers; labels are not used."""
-        return _built(fields, flow.glow, AFFINE, levels=self.levels, steps=self.steps, width=self.width)
+        return _built(fields, flow.glow, AFFINE, levels=self.levels, depth=self.depth, width=self.width)
 
 
 @plain
@@ -169,7 +169,7 @@ class SplineFlowConfig:
 
     levels: Number = 2
     """Times that an image is halved; what has odd sides is not."""
-    steps: Depth = 4
+    depth: Depth = 4
     """Steps of a level."""
     width: Count = 64
     """Channels, or units, of the networks in the couplings."""
@@ -181,12 +181,12 @@ class SplineFlowConfig:
     def build(self, fields: Fields) -> Flow:
         """The game on images of any size, or on an array of real numbers; labels are not used."""
         transform = spline(self.bins, self.bound)
-        return _built(fields, flow.glow, transform, levels=self.levels, steps=self.steps, width=self.width)
+        return _built(fields, flow.glow, transform, levels=self.levels, depth=self.depth, width=self.width)
 
 
-REFERENCE = GlowConfig(levels=3, steps=32, width=512)
+REFERENCE = GlowConfig(levels=3, depth=32, width=512)
 """Glow's levels, steps and width for CIFAR-10."""
 SMALL = GlowConfig()
 """For 8x8 digits and 28x28 Fashion-MNIST on a CPU."""
-POINTS = SplineFlowConfig(steps=4, width=64)
+POINTS = SplineFlowConfig(depth=4, width=64)
 """Points in the plane in a minute on two CPU cores."""

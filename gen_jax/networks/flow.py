@@ -57,19 +57,19 @@ class Conditioner(nnx.Module):
 
 
 def real_nvp(
-    first: Sequence[Any], shape: Shape, transform: Transform, *, levels: int, steps: int, width: int, rngs: nnx.Rngs
+    first: Sequence[Any], shape: Shape, transform: Transform, *, levels: int, depth: int, width: int, rngs: nnx.Rngs
 ) -> Chain:
     """Couplings, each after a normalisation: on chessboards, then, squeezed, on channels."""
 
     def coupled(shape: Shape, mask: Callable[..., Any]) -> list[Any]:
-        pairs = [(ActNorm(shape), _coupling(shape, i, mask, transform, width, rngs)) for i in range(steps)]
+        pairs = [(ActNorm(shape), _coupling(shape, i, mask, transform, width, rngs)) for i in range(depth)]
         return [layer for pair in pairs for layer in pair]
 
     return Chain([*first, *_scales(shape, levels, partial(coupled, mask=alternating), partial(coupled, mask=halves))])
 
 
 def glow(
-    first: Sequence[Any], shape: Shape, transform: Transform, *, levels: int, steps: int, width: int, rngs: nnx.Rngs
+    first: Sequence[Any], shape: Shape, transform: Transform, *, levels: int, depth: int, width: int, rngs: nnx.Rngs
 ) -> Chain:
     """Normalisation, a linear map of the channels and a coupling, again and again."""
 
@@ -81,7 +81,7 @@ def glow(
         ]
 
     def coupled(shape: Shape, mask: Callable[..., Any]) -> list[Any]:
-        return [layer for i in range(steps) for layer in step(shape, i, mask)]
+        return [layer for i in range(depth) for layer in step(shape, i, mask)]
 
     squeezed = partial(coupled, mask=halves)
     whole = partial(coupled, mask=alternating)
