@@ -66,7 +66,7 @@ def network(module: Callable[..., nnx.Module], **hyperparameters: Any) -> Networ
         train: bool = False,
         method: Callable[..., Any] | None = None,
     ) -> tuple[Any, Tree]:
-        instance = nnx.merge(definition(), params, buffers, copy=True)
+        instance = nnx.merge(definition(), _with_indices(params), _with_indices(buffers), copy=True)
         inputs = jax.tree.map(functools.partial(_follow, dtype=_dtype_of(params)), inputs)
         output = (method or type(instance).__call__)(instance, *inputs, key=key, train=train)
         output = jax.tree.map(_to_float32, output)
@@ -108,6 +108,13 @@ def _with_string_keys(tree: Tree) -> Tree:
     if not isinstance(tree, dict):
         return tree
     return {str(key): _with_string_keys(value) for key, value in tree.items()}
+
+
+def _with_indices(tree: Tree) -> Tree:
+    """The keys as Flax has them: it goes by their order, in which the word 10 would stand before the word 2."""
+    if not isinstance(tree, dict):
+        return tree
+    return {int(key) if key.isdecimal() else key: _with_indices(value) for key, value in tree.items()}
 
 
 def _dtype_of(params: Tree) -> jnp.dtype | None:
