@@ -6,7 +6,8 @@
 Hardware: 2 CPU cores; ``reference`` has the levels, steps and width of Kingma and Dhariwal 2018 (arXiv:1807.03039) for
 CIFAR-10. 10,000 steps on ``ring``, 25 to 40 seconds of two busy cores, give 2.866 nats per point of the test split by
 splines, 1.91 by couplings and 1.23 by autoregressive layers, which find all eight modes with 0.97, 0.72 and 0.39 of
-2,000 samples good. The density that the points were drawn from has 2.915.
+2,000 samples good. The density that the points were drawn from has 2.915. A minute of ``small`` on the digits, 1,166
+steps, gives 4.97 bits/dim (300 images).
 """
 
 from experiments.launch import Place, Settings, launch
