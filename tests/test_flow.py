@@ -14,7 +14,6 @@ from gen_jax.models.flow import GlowConfig, MAFConfig, RealNVPConfig, SplineFlow
 from gen_jax.networks.flow import Conditioner
 from gen_jax.nn import splines
 from gen_jax.nn.bijections import (
-    AFFINE,
     ActNorm,
     Autoregressive,
     Chain,
@@ -25,9 +24,9 @@ from gen_jax.nn.bijections import (
     Squeeze,
     alternating,
     halves,
-    spline,
 )
 from gen_jax.nn.functional import network
+from gen_jax.nn.transforms import AFFINE, spline
 from tests.tiers import mostly_slow
 
 SHAPE = (2, 4, 2)

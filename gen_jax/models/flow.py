@@ -25,8 +25,9 @@ from gen_jax import distributions
 from gen_jax.checks import Count, Depth, Number, Positive, plain
 from gen_jax.fields import Fields, Kind, made_of
 from gen_jax.networks import flow
-from gen_jax.nn.bijections import AFFINE, Chain, Logit, Transform, spline
+from gen_jax.nn.bijections import Chain, Logit
 from gen_jax.nn.functional import network
+from gen_jax.nn.transforms import AFFINE, Transform, spline
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 
 

@@ -23,13 +23,13 @@ from gen_jax.nn.bijections import (
     Mask,
     Shape,
     Squeeze,
-    Transform,
     alternating,
     halves,
 )
 from gen_jax.nn.conv import Conv
 from gen_jax.nn.layers import ZERO
 from gen_jax.nn.mlp import MLP
+from gen_jax.nn.transforms import Transform
 
 Steps = Callable[[Shape], list[Any]]
 

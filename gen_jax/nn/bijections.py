@@ -18,20 +18,19 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from gen_jax.nn import splines
 from gen_jax.nn.functional import parameters
+from gen_jax.nn.transforms import Transform
 from gen_jax.protocol import Tree
 
 Shape = tuple[int, ...]
 Mask = Callable[[Shape], np.ndarray]
-LARGEST = 2.0  # logarithm of an affine scale
 SMALLEST_DEVIATION = 1e-3
 
 # Accelerators multiply float32 in fewer bits unless told otherwise, and an inverse would not find back.
@@ -48,37 +47,6 @@ class Bijection(Protocol):
     def inverse(self, y: jax.Array) -> jax.Array:
         """The ``x`` of ``y``."""
         ...
-
-
-class Transform(NamedTuple):
-    """An increasing function of a number, of so many raw parameters; with all at 0, the identity."""
-
-    parameters: int
-    forward: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-    """``x``, ``raw [*x.shape, parameters]`` to ``y`` and the logarithm of its derivative, of the shape of ``x``."""
-    inverse: Callable[[jax.Array, jax.Array], jax.Array]
-
-
-def _scale_and_shift(raw: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return LARGEST * jnp.tanh(raw[..., 0] / LARGEST), raw[..., 1]
-
-
-def _affine(x: jax.Array, raw: jax.Array) -> tuple[jax.Array, jax.Array]:
-    log_scale, shift = _scale_and_shift(raw)
-    return x * jnp.exp(log_scale) + shift, log_scale
-
-
-def _affine_inverse(y: jax.Array, raw: jax.Array) -> jax.Array:
-    log_scale, shift = _scale_and_shift(raw)
-    return (y - shift) * jnp.exp(-log_scale)
-
-
-AFFINE = Transform(2, _affine, _affine_inverse)
-
-
-def spline(bins: int, bound: float) -> Transform:
-    """Of :mod:`gen_jax.nn.splines`, on [-bound, bound]."""
-    return Transform(3 * bins - 1, partial(splines.forward, bound=bound), partial(splines.inverse, bound=bound))
 
 
 def alternating(shape: Shape, parity: int) -> np.ndarray:
