@@ -19,6 +19,7 @@ COMMANDS = {
     "latent": [*TWO, "--codec-steps", "2"],
     "autoencoder": TWO,
     "vae": TWO,
+    "flow": TWO,
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
     "maxout_gan": TWO,
     "cgan": TWO,

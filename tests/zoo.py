@@ -25,6 +25,7 @@ from gen_jax.models import (
     EDMConfig,
     FlowMatchingConfig,
     GANConfig,
+    GlowConfig,
     GMMConfig,
     HMMConfig,
     ImprovedDDPMConfig,
@@ -32,15 +33,18 @@ from gen_jax.models import (
     InPaintingConfig,
     LatentConfig,
     LDAConfig,
+    MAFConfig,
     MaxoutGANConfig,
     Pix2PixConfig,
     ProGANConfig,
     R3GANConfig,
+    RealNVPConfig,
     RectificationConfig,
     ScoreSDEConfig,
     SemiSupervisedGANConfig,
     SNGANConfig,
     SparseAutoencoderConfig,
+    SplineFlowConfig,
     StyleGAN2Config,
     StyleGAN3Config,
     StyleGANConfig,
@@ -74,6 +78,11 @@ def with_a_teacher_who_knows_more(params: Params) -> Params:
 def with_larger_weights(params: Params) -> Params:
     """Where they start next to zero, the first steps are rounding."""
     return jax.tree.map(lambda leaf: 20 * leaf, params)
+
+
+def away_from_the_batch(params: Params) -> Params:
+    """Where they start at the mean of the batch, the gradient there is rounding."""
+    return jax.tree.map(lambda leaf: leaf + 0.05, params)
 
 
 class Entry(NamedTuple):
@@ -132,6 +141,10 @@ ZOO = {
     "vae_conditional": Entry(DenseVAEConfig(latent=4, hidden=(16,), conditional=True)),
     "vqvae_codec": Entry(CODEC),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
+    "real_nvp": Entry(RealNVPConfig(levels=1, depth=1, width=8), SMALL, away_from_the_batch),
+    "glow": Entry(GlowConfig(levels=1, depth=2, width=8), SMALL, away_from_the_batch),
+    "maf": Entry(MAFConfig(layers=2, hidden=(16,)), {"point": Field((3,), REAL)}, away_from_the_batch),
+    "spline_flow": Entry(SplineFlowConfig(depth=2, width=8, bins=4), {"point": Field((2,), REAL)}, away_from_the_batch),
     "latent": Entry(
         LatentConfig(VAEConfig(latent=4, widths=(4,), dense=(8,)), DenseVAEConfig(3, (8,), likelihood="gaussian")),
         SMALL,

@@ -17,6 +17,10 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     VAE        DenseVAEConfig          vae                  VAE               vae            Burda et al. 2016
     VAE        VQCodecConfig           vqvae                VQCodec           vqvae          van den Oord et al. 2017
     VAE        VQVAEConfig             vqvae                VQVAE             vqvae          van den Oord et al. 2017
+    flow       RealNVPConfig           flow                 Flow              flow           Dinh et al. 2017
+    flow       GlowConfig              flow                 Flow              flow           Kingma and Dhariwal 2018
+    flow       MAFConfig               flow                 Flow              flow           Papamakarios et al. 2017
+    flow       SplineFlowConfig        flow                 Flow              flow           Durkan et al. 2019
     any        LatentConfig            latent               Latent            latent         Rombach et al. 2022
     GAN        GANConfig               gan                  GAN               points         Goodfellow et al. 2014
     GAN        MaxoutGANConfig         maxout_gan           GAN               maxout_gan     Goodfellow et al. 2014
@@ -73,6 +77,7 @@ from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.models.distillation import Distillation, DistillationConfig
 from gen_jax.models.edm import EDMConfig
+from gen_jax.models.flow import Flow, GlowConfig, MAFConfig, RealNVPConfig, SplineFlowConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gan import GAN, GANConfig
 from gen_jax.models.gmm import GMM, GMMConfig

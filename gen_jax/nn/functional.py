@@ -66,7 +66,7 @@ def network(module: Callable[..., nnx.Module], **hyperparameters: Any) -> Networ
         train: bool = False,
         method: Callable[..., Any] | None = None,
     ) -> tuple[Any, Tree]:
-        instance = nnx.merge(definition(), params, buffers, copy=True)
+        instance = nnx.merge(definition(), _with_indices(params), _with_indices(buffers), copy=True)
         inputs = jax.tree.map(functools.partial(_follow, dtype=_dtype_of(params)), inputs)
         output = (method or type(instance).__call__)(instance, *inputs, key=key, train=train)
         output = jax.tree.map(_to_float32, output)
@@ -81,6 +81,11 @@ def parameter_count(init: Callable[[jax.Array], Any]) -> int:
     """Number of parameters that ``init(key) -> (params, ...)`` would make, without making them."""
     params, *_ = jax.eval_shape(init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def parameters(module: nnx.Module) -> Tree:
+    """The parameters of a module as they are, nested dicts with string keys: those that ``apply`` takes."""
+    return _plain(nnx.state(module, nnx.Param))
 
 
 class _Rngs(nnx.Rngs):
@@ -103,6 +108,13 @@ def _with_string_keys(tree: Tree) -> Tree:
     if not isinstance(tree, dict):
         return tree
     return {str(key): _with_string_keys(value) for key, value in tree.items()}
+
+
+def _with_indices(tree: Tree) -> Tree:
+    """The keys as Flax has them: it goes by their order, in which the word 10 would stand before the word 2."""
+    if not isinstance(tree, dict):
+        return tree
+    return {int(key) if key.isdecimal() else key: _with_indices(value) for key, value in tree.items()}
 
 
 def _dtype_of(params: Tree) -> jnp.dtype | None:
