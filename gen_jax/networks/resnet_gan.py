@@ -29,7 +29,7 @@ from jax.nn import relu
 
 from gen_jax.networks.dcgan import MULTIPLE, plan
 from gen_jax.nn.batch_norm import ClassBatchNorm
-from gen_jax.nn.conv import Conv
+from gen_jax.nn.conv import Conv, convolve
 from gen_jax.nn.fit import Size
 from gen_jax.nn.resample import BOX
 from gen_jax.nn.spectral import SpectralConv, SpectralEmbed, SpectralLinear
@@ -119,11 +119,20 @@ class _PlainConv(Conv):
         return super().__call__(x)
 
 
+class _Unbiased(Conv):
+    """Of a generator: whatever constant it adds, the norms behind take away, and the gradient of a bias is rounding.
+    Its bias is counted in the published sizes, and not added.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return convolve(x, self.kernel[...], padding=self.padding)
+
+
 class _Up(nnx.Module):
     """(1)."""
 
     def __init__(self, width: int, *, classes: int, rngs: nnx.Rngs):
-        conv = partial(Conv, width, width, rngs=rngs)
+        conv = partial(_Unbiased, width, width, rngs=rngs)
         self.norms = nnx.List(ClassBatchNorm(width, classes=classes, rngs=rngs) for _ in range(2))
         self.convolutions = nnx.List(conv(kernel_init=_WIDE) for _ in range(2))
         self.shortcut = conv(1, kernel_init=_PLAIN)
