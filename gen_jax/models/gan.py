@@ -205,11 +205,15 @@ class GAN:
         """``n`` draws of z: ``[n, latent]``."""
         return jax.random.normal(jax.random.fold_in(key, 0), (n, self.latent))
 
-    def decode(self, params: Params, buffers: Buffers, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-        """The examples of latents ``z [n, latent]``, with classes given ``label [n]``."""
+    def check_label(self, label: jax.Array | None) -> None:
+        """A ValueError if latents are told labels that the networks do not take, or lack those that they do."""
         if (label is not None) != (self.classes > 0):
             expected = "a label per latent" if self.classes else "no labels"
             raise ValueError(f"expected {expected}, got {label}; conditional=True makes a generator that takes labels")
+
+    def decode(self, params: Params, buffers: Buffers, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+        """The examples of latents ``z [n, latent]``, with classes given ``label [n]``."""
+        self.check_label(label)
         return self.generator.apply(params["generator"], buffers["generator"], z, label)[0]
 
     def interpolate(

@@ -11,8 +11,6 @@ with both penalties in every step, through the augmentation where there is one. 
 and the half-life of the averages change over the run; here gamma and beta2 stay.
 """
 
-from typing import Any
-
 from gen_jax.checks import Amount, plain
 from gen_jax.fields import Fields
 from gen_jax.losses.adversarial import relativistic
@@ -42,8 +40,9 @@ class R3GANConfig:
           ValueError: if labels are asked for and missing.
         """
         penalties = (r1(self.gamma), r2(self.gamma))
-        options: dict[str, Any] = {"augment": self.augment, "conditional": self.conditional}
-        return played(fields, self.net, loss=relativistic, penalties=penalties, **options)
+        return played(
+            fields, self.net, loss=relativistic, penalties=penalties, conditional=self.conditional, augment=self.augment
+        )
 
 
 REFERENCE = R3GANConfig()

@@ -11,7 +11,7 @@ Lim and Ye 2017 (arXiv:1705.02894); they are (3) of :mod:`gen_jax.losses.adversa
 The paper's generator's turns are of twice the batch, and its data are dequantised; here neither.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from gen_jax.checks import Count, plain
 from gen_jax.fields import Fields
@@ -42,12 +42,14 @@ class SNGANConfig:
         Raises:
           ValueError: if labels are asked for and missing.
         """
-        options: dict[str, Any] = {
-            "generator_every": self.generator_every,
-            "conditional": self.conditional,
-            "augment": self.augment,
-        }
-        return played(fields, self.net, loss=LOSSES[self.loss], **options)
+        return played(
+            fields,
+            self.net,
+            loss=LOSSES[self.loss],
+            generator_every=self.generator_every,
+            conditional=self.conditional,
+            augment=self.augment,
+        )
 
 
 REFERENCE = SNGANConfig()

@@ -112,12 +112,9 @@ class StyleGAN:
         layers: int | None = None,
     ) -> jax.Array:
         """Styles ``[n, layers, width]`` of latents ``[n, latent]``, truncated by ``psi`` in the first ``layers``."""
-        if (label is not None) != (self.classes > 0):
-            expected = "a label per latent" if self.classes else "no labels"
-            raise ValueError(f"expected {expected}, got {label}; conditional=True makes a generator that takes labels")
+        self.game.check_label(label)
         w = self._apply(params, buffers, z, label, method=StyledGenerator.style)
-        styles = jnp.broadcast_to(w[:, None], (len(w), self.layers, w.shape[-1]))
-        return self.truncated(buffers, styles, psi, layers=layers)
+        return self.truncated(buffers, self._everywhere(w), psi, layers=layers)
 
     def truncated(self, buffers: Buffers, styles: jax.Array, psi: float, *, layers: int | None = None) -> jax.Array:
         """(1) of ``[n, layers, width]``; in all layers if not said otherwise."""
@@ -176,8 +173,7 @@ class StyleGAN:
         """
 
         def made(w: jax.Array) -> jax.Array:
-            styles = jnp.broadcast_to(w[:, None], (len(w), self.layers, w.shape[-1]))
-            return self._apply(params, buffers, styles, method=StyledGenerator.synthesise)
+            return self._apply(params, buffers, self._everywhere(w), method=StyledGenerator.synthesise)
 
         def error(w: jax.Array) -> tuple[jax.Array, jax.Array]:
             x = made(w)
@@ -203,8 +199,11 @@ class StyleGAN:
         start = tried[nearest, jnp.arange(len(images))]
         zero = jnp.zeros_like(start)
         (w, _, _), errors = jax.lax.scan(step, (start, zero, zero), jnp.arange(steps))
-        styles = jnp.broadcast_to(w[:, None], (len(w), self.layers, w.shape[-1]))
-        return Projection(styles, jnp.clip(made(w), -1.0, 1.0), errors)
+        return Projection(self._everywhere(w), jnp.clip(made(w), -1.0, 1.0), errors)
+
+    def _everywhere(self, w: jax.Array) -> jax.Array:
+        """The same style ``[n, width]`` in every layer."""
+        return jnp.broadcast_to(w[:, None], (len(w), self.layers, w.shape[-1]))
 
     def _apply(self, params: Params, buffers: Buffers, *inputs: Any, **options: Any) -> jax.Array:
         return self.game.generator.apply(params["generator"], buffers["generator"], *inputs, **options)[0]

@@ -13,8 +13,6 @@ paper's conditional critic is one with a classifier beside it. Its generator's t
 data are dequantised; here neither.
 """
 
-from typing import Any
-
 from gen_jax.checks import Amount, Count, plain
 from gen_jax.fields import Fields
 from gen_jax.losses.adversarial import wasserstein
@@ -45,12 +43,15 @@ class WGANGPConfig:
         Raises:
           ValueError: if labels are asked for and missing.
         """
-        options: dict[str, Any] = {
-            "generator_every": self.generator_every,
-            "conditional": self.conditional,
-            "augment": self.augment,
-        }
-        return played(fields, self.net, loss=wasserstein, penalties=(gradient_penalty(self.weight),), **options)
+        return played(
+            fields,
+            self.net,
+            loss=wasserstein,
+            penalties=(gradient_penalty(self.weight),),
+            generator_every=self.generator_every,
+            conditional=self.conditional,
+            augment=self.augment,
+        )
 
 
 REFERENCE = WGANGPConfig()
