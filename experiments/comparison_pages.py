@@ -1,4 +1,4 @@
-"""The pages of the trilemma: one picture, and one self-contained HTML file with every number and its protocol."""
+"""The pages of a comparison: one picture, and one self-contained HTML file with every number and its protocol."""
 
 import base64
 import html
@@ -22,23 +22,6 @@ from gen_jax.pictures import image_grid
 Report = Mapping[str, Any]
 INK, GRID = "#1f2933", "#d9dee3"
 _LOSSES = ("loss", "r1", "likelihood")  # how the names of turns end whose figures are drawn
-
-# (key, heading, decimals, whether more is better; None: neither)
-COLUMNS: tuple[tuple[str, str, str, bool | None], ...] = (
-    ("frechet_distance", "", ".2f", False),
-    ("precision", "precision", ".3f", True),
-    ("recall", "recall", ".3f", True),
-    ("density", "density", ".3f", True),
-    ("coverage", "coverage", ".3f", True),
-    ("score", "score", ".2f", True),
-    ("bits_per_dim", "bits/dim", ".3f", False),
-    ("sampling_seconds_per_1000", "sampling, s per 1,000", ".3g", False),
-    ("network_evaluations", "network evaluations", "d", False),
-    ("parameters", "parameters", ",d", None),
-    ("images_seen", "images seen", ",.0f", None),
-    ("train_seconds", "training, s", ".1f", None),
-    ("compile_seconds", "compiling, s", ".1f", None),
-)
 
 
 def write_picture(path: Path, report: Report, images: Mapping[str, np.ndarray]) -> None:
@@ -72,7 +55,8 @@ def write_html(path: Path, report: Report, images: Mapping[str, np.ndarray]) -> 
         "</figure>"
         for name, pictures in images.items()
     )
-    body = f"""<h1>The trilemma on {html.escape(str(protocol["data"]))}</h1>
+    title = f"{html.escape(report['title'])} on {html.escape(str(protocol['data']))}"
+    body = f"""<h1>{title}</h1>
 <p>Every model was trained for {protocol["seconds_per_model"]:g} seconds on {html.escape(protocol["devices"])}, from
 {len(protocol["seeds"])} seed{"s" if len(protocol["seeds"]) > 1 else ""}, compilation counted apart. Quality and
 coverage are measured in the features of the network <code>{html.escape(protocol["feature_network"])}</code>
@@ -93,7 +77,7 @@ says whether a figure is a bound. Models without a likelihood have none.</p>
 <div class="scroll">{_definitions(protocol)}</div>
 <h2>Settings of every run</h2>
 {_settings(report)}"""
-    path.write_text(_PAGE.format(title=f"Trilemma: {html.escape(str(protocol['data']))}", body=body))
+    path.write_text(_PAGE.format(title=title, body=body))
 
 
 def _scatter(axis: Axes, report: Report) -> None:
@@ -162,15 +146,15 @@ def _table(report: Report) -> str:
     metric = report["protocol"]["metric"]
     rivals = [row for row in report["rows"] if row["family"] != "reference"]
     best = {}
-    for key, _, _, more in COLUMNS:
+    for key, _, _, more in report["columns"]:
         values = [row[key] for row in rivals if row[key] is not None]
         if values and more is not None:
             best[key] = max(values) if more else min(values)
-    head = "".join(f"<th>{heading or metric}</th>" for _, heading, _, _ in COLUMNS)
+    head = "".join(f"<th>{heading or metric}</th>" for _, heading, _, _ in report["columns"])
     lines = []
     for row in report["rows"]:
         cells = [f"<th>{html.escape(row['model'])}<br><small>{html.escape(row['family'])}</small></th>"]
-        for key, _, form, _ in COLUMNS:
+        for key, _, form, _ in report["columns"]:
             cells.append(f"<td>{_cell(row, key, form, row in rivals and row[key] == best.get(key, math.nan))}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table><thead><tr><th>model</th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

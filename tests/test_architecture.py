@@ -149,8 +149,8 @@ def test_the_index_names_every_model_and_only_what_is_there():
             experiment = ROOT.parent / "experiments" / f"{row.command.split('.')[-1]}.py"
             assert experiment.is_file(), experiment
     commands = {row.command.removeprefix("python -m experiments.") for row in rows.values()}
-    others = {"launch", "__init__", "trilemma", "trilemma_report", "processes", "samplers", "feature_network"}
-    others |= {"compare_modes", "critic_features"}
+    others = {"launch", "__init__", "comparison", "comparison_pages", "comparison_table", "trilemma", "processes"}
+    others |= {"samplers", "feature_network", "compare_gans", "compare_modes", "critic_features"}
     assert {file.stem for file in (ROOT.parent / "experiments").glob("*.py")} - others <= commands
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -28,6 +29,7 @@ from experiments import (
     vdm,
     vqvae,
 )
+from experiments.comparison import compare
 from gen_jax import __main__ as command
 from gen_jax import cli, data, stages
 from gen_jax.models import CONFIGURATIONS, presets
@@ -46,7 +48,7 @@ def run(arguments, capsys, monkeypatch, experiment="vae"):
     module = EXPERIMENTS.get(experiment, trilemma)
     monkeypatch.setattr(sys, "argv", ["x", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        main = trilemma.main if module is trilemma else None
+        main = partial(compare, trilemma.COMPARISON) if module is trilemma else None
         launch.launch(module.PRESETS, name=experiment, doc=module.__doc__, main=main)
     return stopped.value.code, capsys.readouterr().err.strip().splitlines()
 
