@@ -1,5 +1,7 @@
 """Eight virtual devices, so that every law about devices can be tested on any machine; and quick compilation, since the
-programs are tiny: little is optimised, and what was compiled is kept on disk for the other tests that need it.
+programs are tiny: little is optimised or fused, by the older of two code generators and in one piece, which nearly
+halves the time of a suite that compiles most of it; and what was compiled is kept on disk for the other tests that
+need it. The notebooks, the trilemma and the benchmarks run what users run.
 
 What a module made by functools.cache is dropped when its tests (or those of one group) are over, and all compiled
 programs when a worker has grown to 1.7 GB: one that keeps everything needs 8 GB, and then falls.
@@ -12,7 +14,8 @@ import sys
 import zlib
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+_QUICK = ("backend_optimization_level=0", "cpu_use_fusion_emitters=false", "cpu_parallel_codegen_split_count=1")
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *(f"--xla_{flag}" for flag in _QUICK)])
 
 import jax
 import pytest
