@@ -50,6 +50,11 @@ PRESETS = {
         place=Place(data="fashion_mnist", workdir="runs/feature_network_fashion", flip=True, crop=1),
         training=Training(steps=4500, batch_size=128, checkpoint_every=500),
     ),
+    "hangul": Settings(
+        place=Place(data="hangul", workdir="runs/feature_network_hangul", crop=2),
+        training=Training(steps=2000, batch_size=64, checkpoint_every=500),
+        features=128,
+    ),
 }
 
 

@@ -24,6 +24,7 @@ from gen_jax.models import (
     DistillationConfig,
     EDMConfig,
     FlowMatchingConfig,
+    FVAEGAND2Config,
     GANConfig,
     GlowConfig,
     GMMConfig,
@@ -96,6 +97,8 @@ class Entry(NamedTuple):
 ADAPTIVE = Augmentation("adaptive", share=0.5, images=1000)
 TRANSLATORS = Translators(channels=4, blocks=1, critic_channels=4, strides=1)
 SMALL = images((4, 4, 1))
+FEATURES = {name: Field((width,), REAL) for name, width in (("feature", 5), ("attribute", 3))}
+UNSEEN = {"unseen": FEATURES["feature"], "unseen_attribute": FEATURES["attribute"]}
 TWO_DOMAINS = {name: Field((8, 8, 1), PIXELS) for name in ("image", "other")}
 CODER = Coder(latent=4, widths=(4,), dense=(8,))
 CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4)
@@ -160,6 +163,8 @@ ZOO = {
         CGANConfig(4, 8, 8, 16, (8, 4, 8), (2, 2, 2), dropout=0.1), images((4, 4, 1), 3), with_larger_weights
     ),
     "d2gan": Entry(D2GANConfig(4, (8,), (8,), 0.5, 0.8), {"point": Field((2,), REAL)}, with_larger_weights),
+    "f_vaegan_d2": Entry(FVAEGAND2Config(latent=2, hidden=8, vae_every=2), FEATURES),
+    "f_vaegan_d2_transductive": Entry(FVAEGAND2Config(latent=2, hidden=8, vae_every=2), {**FEATURES, **UNSEEN}),
     "veegan": Entry(VEEGANConfig(latent=4, hidden=(16,)), {"point": Field((2,), REAL)}),
     "unrolled_gan": Entry(UnrolledGANConfig(latent=4, hidden=(16, 16), unroll=2), {"point": Field((2,), REAL)}),
     "improved_gan": Entry(

@@ -33,7 +33,8 @@ from gen_jax.reading import quote, read_gzip, said
 DATA_DIRECTORY = "GEN_JAX_DATA_DIR"  # environment variables
 TFDS_DIRECTORY = "TFDS_DATA_DIR"
 
-OWN = ("digits", "fashion_mnist", "letters", "phage", "newsgroups", "ring", "grid", "swiss_roll")  # not of TFDS
+# Not of TFDS.
+OWN = ("digits", "fashion_mnist", "letters", "phage", "newsgroups", "hangul", "ring", "grid", "swiss_roll")
 _MOST_BYTES = 1 << 28  # of an unfolded file
 DEBIAN = pathlib.Path("/usr/share/datasets/fashion-mnist")  # where its package dataset-fashion-mnist installs
 

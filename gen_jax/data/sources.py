@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gen_jax.data import files, named, picture, points, texts
+from gen_jax.data import files, hangul, named, picture, points, texts
 from gen_jax.data.arrays import (
     MEMORY_LIMIT,
     DataError,
@@ -30,6 +30,7 @@ MADE_OF_FIELDS: dict[str, Callable[[str], Loaded]] = {
     "letters": texts.letters,
     "phage": texts.phage,
     "newsgroups": texts.newsgroups,
+    "hangul": hangul.hangul,
     "ring": points.ring,
     "grid": points.grid,
     "swiss_roll": points.swiss_roll,
@@ -51,11 +52,11 @@ def load(
     ``digits`` is scikit-learn's 1,797 grey 8x8 images (30 of each class are the test split); ``fashion_mnist`` is read
     from ``$GEN_JAX_DATA_DIR/fashion_mnist`` or Debian's package, else from TFDS; ``letters``, ``phage`` and
     ``newsgroups`` are sequences and documents (:mod:`gen_jax.data.texts`), ``ring``, ``grid`` and ``swiss_roll`` points
-    (:mod:`gen_jax.data.points`). A path is a folder of images, whose sub-folders are classes, an ``.npy`` file (uint8
-    ``[N, H, W, C]`` or ``[N, H, W]``) or an ``.npz`` file (arrays ``image`` and, optionally, ``label``; or of any
-    fields, see :func:`~gen_jax.data.arrays.from_fields`). Files have no split of their own: a tenth, chosen by a fixed
-    permutation, is ``test``, the rest ``train``. Any other name is a TFDS image set in ``$TFDS_DATA_DIR``, prepared
-    with ``file_format="array_record"``.
+    (:mod:`gen_jax.data.points`), ``hangul`` syllables with attributes (:mod:`gen_jax.data.hangul`). A path is a folder
+    of images, whose sub-folders are classes, an ``.npy`` file (uint8 ``[N, H, W, C]`` or ``[N, H, W]``) or an ``.npz``
+    file (arrays ``image`` and, optionally, ``label``; or of any fields, see :func:`~gen_jax.data.arrays.from_fields`).
+    Files have no split of their own: a tenth, chosen by a fixed permutation, is ``test``, the rest ``train``. Any other
+    name is a TFDS image set in ``$TFDS_DATA_DIR``, prepared with ``file_format="array_record"``.
 
     Args:
       name_or_path: see above; write ``./digits`` for a folder that is called as a data set is.

@@ -53,6 +53,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     diffusion  ClassifierGuidedConfig  classifier_guidance  ClassifierGuided  -              Dhariwal and Nichol 2021
     diffusion  CLDConfig               cld                  CLD               -              Dockhorn et al. 2022
     hybrid     DDGANConfig             ddgan                DDGAN             ddgan          Xiao et al. 2022
+    hybrid     FVAEGAND2Config         f_vaegan_d2          FeatureVAEGAN     f_vaegan_d2    Xian et al. 2019
 """
 
 import importlib
@@ -77,6 +78,7 @@ from gen_jax.models.ddpm import DDPMConfig
 from gen_jax.models.diffusion import Diffusion
 from gen_jax.models.distillation import Distillation, DistillationConfig
 from gen_jax.models.edm import EDMConfig
+from gen_jax.models.f_vaegan_d2 import FeatureVAEGAN, FVAEGAND2Config
 from gen_jax.models.flow import Flow, GlowConfig, MAFConfig, RealNVPConfig, SplineFlowConfig
 from gen_jax.models.flow_matching import FlowMatchingConfig
 from gen_jax.models.gan import GAN, GANConfig
