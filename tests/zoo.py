@@ -41,6 +41,7 @@ from gen_jax.models import (
     R3GANConfig,
     RealNVPConfig,
     RectificationConfig,
+    ResidualVAEConfig,
     ScoreSDEConfig,
     SecondStageConfig,
     SemiSupervisedGANConfig,
@@ -150,6 +151,9 @@ ZOO = {
     "second_stage": Entry(SecondStageConfig(latent=3, hidden=(8, 8)), {"point": Field((3,), REAL)}),
     "two_stage": Entry(
         LatentConfig(VAEConfig(latent=4, widths=(4,), dense=(8,)), SecondStageConfig(4, (8,)), latents="draws"), SMALL
+    ),
+    "residual_vae": Entry(
+        ResidualVAEConfig(VAEConfig(latent=4, widths=(4,), dense=(8,)), 3, (4,), (8,), features=4), SMALL
     ),
     "vqvae_codec": Entry(CODEC),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),

@@ -17,6 +17,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     VAE        DenseVAEConfig          vae                  VAE               vae            Burda et al. 2016
     VAE        IWAEConfig              iwae                 IWAE              vae            Burda et al. 2016
     VAE        SecondStageConfig       two_stage            VAE               latent         Dai and Wipf 2019
+    VAE        ResidualVAEConfig       residual_vae         ResidualVAE       residual_vae   Cai et al. 2017
     VAE        VQCodecConfig           vqvae                VQCodec           vqvae          van den Oord et al. 2017
     VAE        VQVAEConfig             vqvae                VQVAE             vqvae          van den Oord et al. 2017
     flow       RealNVPConfig           flow                 Flow              flow           Dinh et al. 2017
@@ -95,6 +96,7 @@ from gen_jax.models.pix2pix import Pix2Pix, Pix2PixConfig
 from gen_jax.models.progan import ProGANConfig
 from gen_jax.models.r3gan import R3GANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
+from gen_jax.models.residual_vae import ResidualVAE, ResidualVAEConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.semi_supervised_gan import SemiSupervisedGAN, SemiSupervisedGANConfig
 from gen_jax.models.sngan import SNGANConfig
