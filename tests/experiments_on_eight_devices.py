@@ -20,6 +20,7 @@ COMMANDS = {
     "autoencoder": TWO,
     "vae": TWO,
     "residual_vae": [*TWO, "--codec-steps", "2"],
+    "nvae": TWO,
     "flow": TWO,
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
     "maxout_gan": TWO,

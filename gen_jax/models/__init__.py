@@ -18,6 +18,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     VAE        IWAEConfig              iwae                 IWAE              vae            Burda et al. 2016
     VAE        SecondStageConfig       two_stage            VAE               latent         Dai and Wipf 2019
     VAE        ResidualVAEConfig       residual_vae         ResidualVAE       residual_vae   Cai et al. 2017
+    VAE        NVAEConfig              nvae                 NVAE              nvae           Vahdat and Kautz 2020
     VAE        VQCodecConfig           vqvae                VQCodec           vqvae          van den Oord et al. 2017
     VAE        VQVAEConfig             vqvae                VQVAE             vqvae          van den Oord et al. 2017
     flow       RealNVPConfig           flow                 Flow              flow           Dinh et al. 2017
@@ -92,6 +93,7 @@ from gen_jax.models.iwae import IWAE, IWAEConfig
 from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.lda import LDA, LDAConfig
 from gen_jax.models.maxout_gan import MaxoutGANConfig
+from gen_jax.models.nvae import NVAE, NVAEConfig
 from gen_jax.models.pix2pix import Pix2Pix, Pix2PixConfig
 from gen_jax.models.progan import ProGANConfig
 from gen_jax.models.r3gan import R3GANConfig
