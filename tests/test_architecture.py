@@ -150,7 +150,7 @@ def test_the_index_names_every_model_and_only_what_is_there():
             assert experiment.is_file(), experiment
     commands = {row.command.removeprefix("python -m experiments.") for row in rows.values()}
     others = {"launch", "__init__", "trilemma", "trilemma_report", "processes", "samplers", "feature_network"}
-    others |= {"compare_modes", "critic_features"}
+    others |= {"compare_modes", "critic_features", "latent_priors", "latent_maps"}
     assert {file.stem for file in (ROOT.parent / "experiments").glob("*.py")} - others <= commands
 
 
