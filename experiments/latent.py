@@ -23,8 +23,7 @@ ADAM = {
 }
 TRAINING = Training(steps=10_000, batch_size=128, checkpoint_every=1000, ema_ramp=0.2)
 
-FIRST = vae.VAEConfig(latent=32)
-TWO_STAGE = latent.LatentConfig(FIRST, two_stage.SMALL, latents="draws")
+TWO_STAGE = latent.LatentConfig(vae.CODEC, two_stage.SMALL, latents="draws")
 
 PRESETS = {
     "small": Staged(

@@ -37,6 +37,7 @@ import matplotlib.pyplot as plt
 
 REACH = 2.5  # of a traversal
 ACTIVE = 0.01  # nats, of a latent that is used
+DENSE = (512, 256)  # of all networks, perceptrons
 ADAM = Adam(learning_rate=1e-3, decay="cosine")
 
 
@@ -72,7 +73,7 @@ def main(settings: Settings) -> None:
     train_set, test = (data.load(settings.data, split=split) for split in ("train", "test"))
     batch = test.read(np.arange(min(settings.points, test.size)))
     flat: Mapping[str, Configuration] = {
-        "autoencoder": AutoencoderConfig(Coder(latent=2)),
+        "autoencoder": AutoencoderConfig(Coder(latent=2, widths=(), dense=DENSE)),
         **{f"beta {beta:g}": _vae(beta, 2) for beta in settings.betas},
     }
     deep = {f"beta {beta:g}": _vae(beta, settings.latent) for beta in settings.betas}
@@ -117,7 +118,7 @@ def traversal(code: np.ndarray, latents: np.ndarray, steps: int) -> np.ndarray:
 
 
 def _vae(beta: float, latent: int) -> VAEConfig:
-    return VAEConfig(latent=latent, likelihood="bernoulli", beta=beta)
+    return VAEConfig(latent=latent, widths=(), dense=DENSE, likelihood="bernoulli", beta=beta)
 
 
 def _run(name: str, model: Configuration, settings: Settings, source: data.Source, directory: Path) -> Run:

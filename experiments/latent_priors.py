@@ -17,13 +17,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 import gen_jax
-from experiments import vae
-from experiments.launch import ENDLESS, launch, small_preset
+from experiments.launch import ENDLESS, launch
 from experiments.processes import write_picture
 from gen_jax import Adam, Training, data, evaluate, ruler
 from gen_jax.checks import Count, Number, Positive, plain
 from gen_jax.evaluate.sharpness import detail
-from gen_jax.models import Configuration, LatentConfig, flow, gmm, two_stage
+from gen_jax.models import Configuration, LatentConfig, flow, gmm, two_stage, vae
 from gen_jax.models.edm import EDMConfig
 from gen_jax.networks.denoisers import Denoiser
 from gen_jax.run import Run
@@ -121,12 +120,18 @@ def markdown(rows: list[dict[str, Any]], metric: str) -> str:
 def _codec(settings: Settings, train_set: data.Source, directory: Path) -> Run:
     if settings.codec:
         return gen_jax.load(settings.codec)
-    small = small_preset(vae, train_set.shape[0])
-    training = replace(small.training, steps=ENDLESS, seconds=settings.codec_seconds, seed=settings.seed)
-    return gen_jax.fit(
-        small.model, train_set, training=_batched(training, train_set), optimizers=small.optimizer,
-        directory=directory / "runs" / "codec", title="codec",
+    training = Training(
+        steps=ENDLESS, seconds=settings.codec_seconds, batch_size=128, seed=settings.seed, checkpoint_every=1000,
+        ema_ramp=0.2,
     )  # fmt: skip
+    return gen_jax.fit(
+        vae.CODEC,
+        train_set,
+        training=_batched(training, train_set),
+        optimizers=Adam(learning_rate=1e-3, decay="cosine"),
+        directory=directory / "runs" / "codec",
+        title="codec",
+    )
 
 
 def _made(

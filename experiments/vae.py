@@ -1,4 +1,4 @@
-"""A convolutional variational autoencoder.
+"""A variational autoencoder.
 
     python -m experiments.vae --data fashion_mnist --workdir runs/vae
 
@@ -17,7 +17,7 @@ PRESETS = {
     "small": Settings(
         vae.SMALL,
         Adam(learning_rate=1e-3, decay="cosine"),
-        Training(steps=10_000, batch_size=128, checkpoint_every=1000),
+        Training(steps=20_000, batch_size=128, checkpoint_every=1000, ema_ramp=0.2),
         Place(workdir="runs/vae"),
     ),
     "reference": Settings(

@@ -52,7 +52,7 @@ def discretised_logistic_log_prob(x: jax.Array, mean: jax.Array, log_scale: jax.
     inverse_scale = jnp.exp(-log_scale)
     upper = (x - mean + LEVEL / 2) * inverse_scale
     lower = (x - mean - LEVEL / 2) * inverse_scale
-    # S(u) - S(l) = S(u) S(-l) (1 - exp(l - u)): no cancellation, however far out in a tail the level is; and where u - l
+    # S(u) - S(l) = S(u) S(-l) (1 - exp(l - u)): no cancellation, however far out in a tail the level is; where u - l
     # is next to 0, which a large scale makes it, log(1 - exp(l - u)) = log(u - l) - (u - l) / 2.
     width = LEVEL * inverse_scale
     flat = width < 1e-3

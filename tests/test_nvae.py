@@ -16,7 +16,9 @@ from gen_jax.nn.depthwise import SqueezeExcite, depthwise
 from tests.tiers import mostly_slow
 
 KEY = jax.random.key(0)
-TINY = NVAEConfig(widths=(8, 4), groups=(1, 2), latent=2, warmup_steps=10, smoothness=0.0, importance_samples=4)
+TINY = NVAEConfig(
+    widths=(8, 4), groups=(1, 2), latent=2, patch=2, warmup_steps=10, smoothness=0.0, importance_samples=4
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,7 @@ def test_divergences_are_the_means_of_the_log_ratios(begun):
     assert np.all(np.abs(passed.log_ratio.mean(axis=1) - passed.kl.mean(axis=1)) < error)
 
 
+@pytest.mark.slow
 def test_where_the_posterior_adds_nothing_it_is_the_prior(begun):
     game, params, buffers = begun
     own = jax.tree.map(jnp.copy, params["hierarchy"])

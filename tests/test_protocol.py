@@ -104,7 +104,8 @@ def _names(slow):
 # teacher. The long proofs have them all.
 SORTS = ("gmm", "hmm", "vae", "vqvae_codec", "vqvae", "gan", "ddpm", "vdm", "consistency")
 # Networks that grow, have styles or augment take ten seconds each to compile.
-everyone = _names({*DEEP, "nvae", "sngan", "progan", "stylegan", "stylegan2", "stylegan3"})
+OTHERS = {"vae_capacity", "vae_mixture", "two_stage"}  # configurations of games that are there already
+everyone = _names({*DEEP, *OTHERS, "nvae", "sngan", "progan", "stylegan", "stylegan2", "stylegan3"})
 every_game = _names(set(EVERY) - set(SORTS))
 # Operation by operation all others take a minute together.
 eagerly = _names(set(EVERY) - {"gmm", "vae", "vqvae_codec", "dcgan"})

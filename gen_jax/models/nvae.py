@@ -125,15 +125,15 @@ class NVAEConfig:
 
     widths: tuple[Count, ...] = (64, 32)
     """Channels of the scales, from the top; each has twice the sides of the one before."""
-    groups: tuple[Count, ...] = (3, 3)
+    groups: tuple[Count, ...] = (2, 2)
     """Groups of latents at every scale."""
-    latent: Count = 4
+    latent: Count = 8
     """Numbers of a group at every place."""
-    patch: Count = 2
+    patch: Count = 4
     """Side of the blocks of pixels that are one place at the lowest scale."""
-    likelihood: Literal["mixture", "logistic", "bernoulli"] = "mixture"
+    likelihood: Literal["mixture", "logistic", "bernoulli"] = "logistic"
     """p(x|z): a mixture of discretised logistics, one, or Bernoulli on binarised pixels."""
-    warmup_steps: Number = 500
+    warmup_steps: Number = 300
     """Steps over which the weight of the KL terms rises from 1e-4 to 1, and in which they are balanced."""
     smoothness: Amount = 1e-2
     """Weight of the sum of the kernels' largest singular values."""
@@ -181,4 +181,4 @@ REFERENCE = NVAEConfig(
 )
 """Scales, groups and latents of the authors' command for binarised MNIST; 30 % of its steps warm up."""
 SMALL = NVAEConfig()
-"""For 8x8 digits and 28x28 Fashion-MNIST on a CPU."""
+"""For 8x8 digits and 28x28 Fashion-MNIST on a CPU: two scales of patches, 4x4 and 8x8 places of the latter."""

@@ -27,7 +27,7 @@ from gen_jax.checks import Amount, Count, plain
 from gen_jax.fields import REAL, Field, Fields, of_images
 from gen_jax.losses.elbo import elbo, importance_weighted_bound
 from gen_jax.models.likelihoods import GAUSSIAN
-from gen_jax.models.vae import VAE, VARIANCE_DECAY, VAEConfig
+from gen_jax.models.vae import CODEC, VAE, VARIANCE_DECAY
 from gen_jax.networks.refiner import Refiner
 from gen_jax.networks.vae import ConvEncoder
 from gen_jax.nn.fit import padded
@@ -167,7 +167,7 @@ def _prior_over_posterior(z: jax.Array, moments: tuple[jax.Array, jax.Array]) ->
 class ResidualVAEConfig:
     """A first VAE and one of its residuals as plain data."""
 
-    codec: Configuration = VAEConfig()
+    codec: Configuration
     """Of the first VAE, as it was trained; without labels, with N(0, I) for its prior."""
     latent: Count = 32
     """Latent dimensions of the second stage."""
@@ -175,7 +175,7 @@ class ResidualVAEConfig:
     """Channels of its stride-2 convolutions, from the image inwards; each halves the side."""
     dense: tuple[Count, ...] = (256,)
     """Widths of the dense layers between the convolutions and the latents."""
-    features: Count = 16
+    features: Count = 8
     """Channels that the latents' decoder lays beside the coarse image."""
     beta: Amount = 1.0
     """Weight of the second stage's KL term; 1 is the evidence lower bound."""
@@ -199,5 +199,5 @@ class ResidualVAEConfig:
         return ResidualVAE(codec, encoder, decoder, self.latent, self.beta, self.importance_samples)
 
 
-SMALL = ResidualVAEConfig()
+SMALL = ResidualVAEConfig(CODEC)
 """For 8x8 digits and 28x28 Fashion-MNIST on a CPU."""
