@@ -11,7 +11,7 @@ from scipy import special, stats
 
 from gen_jax import distributions
 from gen_jax.fields import REAL, SYMBOL, Field, images
-from gen_jax.models import iwae, likelihoods, two_stage, vae
+from gen_jax.models import AutoencoderConfig, iwae, latent, likelihoods, two_stage, vae
 from gen_jax.networks.vae import DenseDecoder, DenseEncoder
 from gen_jax.nn.functional import network, parameter_count
 from tests.tiers import mostly_slow
@@ -300,3 +300,34 @@ def test_divergence_of_normals_equals_monte_carlo(seed):
     )
     found = distributions.normal_kl(mean, log_variance, other, other_log_variance)
     np.testing.assert_allclose(sampled.mean(axis=0), found, rtol=0.03, atol=0.02)
+
+
+def test_a_prior_learns_draws_from_the_posterior_anew_in_every_step():
+    codec = vae.VAEConfig(latent=2, widths=(), dense=(4,), likelihood="gaussian")
+    configuration = latent.LatentConfig(codec, two_stage.SecondStageConfig(2, (4,)), latents="draws")
+    game = configuration.build(images((4, 4, 1)))
+    params, buffers = jax.jit(lambda key: game.init(key, {"image": jnp.zeros((1, 4, 4, 1))}))(KEY)
+    batch = {"image": jax.random.uniform(KEY, (5, 4, 4, 1), minval=-1)}
+    loss = jax.jit(lambda key: game.turns[0].loss(params, buffers, batch, key, **NOW)[0])
+
+    @jax.jit
+    def by_hand(key):
+        draw, own = jax.random.split(key)
+        mean, log_variance = game.codec.encode({"vae": params["codec"]}, {"vae": buffers["codec"]}, batch["image"])
+        z = mean + jnp.exp(log_variance / 2) * jax.random.normal(draw, mean.shape)
+        return game.prior.loss(params, buffers, {"latent": z}, own, **NOW)[0]
+
+    for seed in range(2):
+        np.testing.assert_allclose(loss(jax.random.key(seed)), by_hand(jax.random.key(seed)), rtol=1e-6)
+    with pytest.raises(ValueError, match="'draws' are of a codec with a posterior, got AutoencoderConfig"):
+        dataclasses.replace(configuration, codec=AutoencoderConfig()).build(images((4, 4, 1)))
+
+
+def test_without_convolutions_a_vae_is_one_of_perceptrons():
+    fields = images((5, 4, 3), 2)
+    options = {"likelihood": "logistic", "conditional": True}
+    plain = vae.VAEConfig(latent=3, widths=(), dense=(8, 6), **options)
+    assert count(plain, fields) == count(vae.DenseVAEConfig(3, (8, 6), **options), fields) - (
+        # the decoder's layers are the mirror image, and the other's are in the same order
+        (5 * 8 + 8 * 6 + 6 * 120 + 8 + 6) - (5 * 6 + 6 * 8 + 8 * 120 + 6 + 8)
+    )
