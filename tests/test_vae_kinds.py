@@ -116,6 +116,17 @@ def test_the_divergence_is_held_to_a_capacity_that_rises_in_a_line(step):
         np.testing.assert_allclose(loss, plain_loss, rtol=1e-6)
 
 
+def test_an_image_like_none_before_has_a_finite_bound():
+    """Where a network extrapolates to a variance beyond floats."""
+    game = vae.DenseVAEConfig(2, (), "logistic", importance_samples=2).build(images((4, 4, 1)))
+    params, buffers = begun(game)
+    params["vae"]["encoder"]["body"]["layers"]["0"]["bias"] = jnp.full(4, 300.0)
+    batch = {"image": jnp.zeros((1, 4, 4, 1))}
+    assert np.isfinite(jax.jit(game.log_prob)(params, buffers, KEY, batch)).all()
+    loss, slope = jax.jit(jax.value_and_grad(lambda p: game.loss(p, buffers, batch, KEY, **NOW)[0]))(params)
+    assert np.isfinite(loss) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+
+
 # ---- labels
 
 

@@ -41,6 +41,7 @@ from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
 
 VARIANCE_DECAY = 0.99  # a step, of the running average of (5)
+WIDEST = 20.0  # log-variance of (2): of an image like none before, a network may say more than floats hold
 Prior = Literal["standard", "by class"]
 Variance = Literal["optimal", "free"]
 Samples = Literal["means", "draws"]
@@ -144,7 +145,7 @@ class VAE:
         """Mean and log-variance of (2), each ``[B, latent]``; ``label`` is one-hot ``[B, K]``."""
         output, _ = self.encoder.apply(params["vae"]["encoder"], buffers["vae"]["encoder"], x, label)
         mean, log_variance = jnp.split(output, 2, axis=-1)
-        return mean, log_variance
+        return mean, jnp.minimum(log_variance, WIDEST)
 
     def decode(self, params: Params, buffers: Buffers, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
         """The mean image of p(x | z), ``[B, H, W, C]`` in [-1, 1]; ``label`` is one-hot ``[B, K]``."""
