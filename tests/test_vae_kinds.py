@@ -41,7 +41,7 @@ def test_networks_have_their_published_sizes():
 
 
 @pytest.mark.parametrize("name", ["logistic", "mixture"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", mostly_slow(range(3), 0))
 def test_masses_of_the_grey_levels_sum_to_one(name, seed):
     law = likelihoods.LIKELIHOODS[name]
     raw = 3 * jax.random.normal(jax.random.key(seed), (1, 1, 1, law.outputs))
@@ -61,7 +61,7 @@ def test_a_mixture_is_the_sum_of_its_logistics():
     np.testing.assert_allclose(likelihoods.MIXTURE.log_prob(x, raw, 0.0), [expected], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", likelihoods.LIKELIHOODS)
+@pytest.mark.parametrize("name", mostly_slow(likelihoods.LIKELIHOODS, "mixture"))
 def test_draws_have_the_mean_of_the_likelihood(name):
     law = likelihoods.LIKELIHOODS[name]
     raw = 0.3 * jax.random.normal(KEY, (1, 2, 2, law.outputs))
@@ -101,7 +101,7 @@ def test_a_free_variance_at_the_best_one_is_the_optimal_one():
 # ---- capacity
 
 
-@pytest.mark.parametrize("step", [0, 5, 10, 1000])
+@pytest.mark.parametrize("step", mostly_slow([0, 5, 10, 1000], 5))
 def test_the_divergence_is_held_to_a_capacity_that_rises_in_a_line(step):
     batch = {"image": jax.random.uniform(KEY, (4, 4, 4, 1), minval=-1)}
     plain = vae.DenseVAEConfig(latent=2, hidden=(8,), beta=7.0)
@@ -116,6 +116,7 @@ def test_the_divergence_is_held_to_a_capacity_that_rises_in_a_line(step):
         np.testing.assert_allclose(loss, plain_loss, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_image_like_none_before_has_a_finite_bound():
     """Where a network extrapolates to a variance beyond floats."""
     game = vae.DenseVAEConfig(2, (), "logistic", importance_samples=2).build(images((4, 4, 1)))
@@ -240,7 +241,7 @@ def layered():
     return game, params, buffers, exact
 
 
-@pytest.mark.parametrize("samples", [1, 6])
+@pytest.mark.parametrize("samples", mostly_slow([1, 6], 6))
 def test_layers_of_normals_have_their_exact_likelihood(layered, samples):
     game, params, buffers, exact = layered
     x = np.random.default_rng(1).normal(size=(9, 4))
@@ -254,6 +255,7 @@ def test_layers_of_normals_have_their_exact_likelihood(layered, samples):
     np.testing.assert_allclose(np.cov(np.asarray(drawn).T), exact.cov - 0.16 * np.eye(4), atol=0.06)
 
 
+@pytest.mark.slow
 def test_the_bound_that_is_trained_rises_with_its_draws(layered):
     game, params, buffers, exact = layered
     worse = jax.tree.map(jnp.copy, params)
@@ -268,6 +270,7 @@ def test_the_bound_that_is_trained_rises_with_its_draws(layered):
     np.testing.assert_allclose(bounds[-1], exact.logpdf(x).mean(), atol=0.1)
 
 
+@pytest.mark.slow
 def test_its_gradient_is_that_of_every_draw_by_its_share_of_the_weights(layered):
     game, params, buffers, _ = layered
     x = jnp.asarray([[0.3, -0.2, 0.8, 0.1]])
@@ -291,6 +294,7 @@ def test_layers_and_widths_are_as_many():
 # ---- two stages
 
 
+@pytest.mark.slow
 def test_a_second_stage_of_a_standard_normal_is_one():
     """z ~ N(0, I): at g = 0, s = 1 and q = p the bound is the exact entropy, and draws are those of N(0, I)."""
     game = two_stage.SecondStageConfig(latent=3, hidden=(8,), variance="free").build({"latent": Field((3,), REAL)})
@@ -313,6 +317,7 @@ def test_divergence_of_normals_equals_monte_carlo(seed):
     np.testing.assert_allclose(sampled.mean(axis=0), found, rtol=0.03, atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_prior_learns_draws_from_the_posterior_anew_in_every_step():
     codec = vae.VAEConfig(latent=2, widths=(), dense=(4,), likelihood="gaussian")
     configuration = latent.LatentConfig(codec, two_stage.SecondStageConfig(2, (4,)), latents="draws")
