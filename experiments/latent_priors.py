@@ -5,7 +5,8 @@
 First the VAE is trained, or the one that ``--codec`` names is taken; then every prior, on draws from its posterior. The
 rows "N(0, I)", the VAE by itself, and "reconstructions" of held-out images are the two ends: no prior is asked to make
 better images than the decoder makes of true latents. Written are ``priors.json``, ``priors.md`` (the table) and
-``priors.png`` (samples); interrupted, the same command goes on with what is not done.
+``priors.png`` (samples); interrupted, the same command goes on with what is not done. What it gave is in
+``experiments/README.md``: on Fashion-MNIST FD-fashion 16.2 for N(0, I), 3.37 for a mixture, 2.46 for reconstructions.
 """
 
 import json
