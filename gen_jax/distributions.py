@@ -4,6 +4,7 @@ Per-element functions; the caller sums. Images in [-1, 1] stand for the 256 grey
 ``x = v / 127.5 - 1``, so that one level is ``LEVEL = 2 / 255`` wide.
 
 (1) Gaussian KL      KL(N(m, s^2) || N(0, 1)) = (m^2 + s^2 - 1 - log s^2) / 2
+                     KL(N(m, s^2) || N(n, t^2)) = KL(N((m - n) / t, (s / t)^2) || N(0, 1))
 (2) Gaussian         log N(x; m, s^2) = -((x - m) / s)^2 / 2 - log s - log(2 pi) / 2
 (3) Bernoulli        log p(x) = x l - softplus(l), with logit l
 (4) discretised logistic (Salimans et al. 2017, arXiv:1701.05517, eq. 2)
@@ -26,6 +27,11 @@ def standard_normal_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     return 0.5 * (mean**2 + jnp.expm1(log_variance) - log_variance)
 
 
+def normal_kl(mean: jax.Array, log_variance: jax.Array, other: jax.Array, other_log_variance: jax.Array) -> jax.Array:
+    """KL(N(mean, exp(log_variance)) || N(other, exp(other_log_variance))) of every element, by (1)."""
+    return standard_normal_kl((mean - other) * jnp.exp(-0.5 * other_log_variance), log_variance - other_log_variance)
+
+
 def normal_log_prob(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     """Log-density of every element, by (2)."""
     return -0.5 * ((x - mean) ** 2 * jnp.exp(-log_variance) + log_variance + _LOG_TWO_PI)
@@ -46,8 +52,12 @@ def discretised_logistic_log_prob(x: jax.Array, mean: jax.Array, log_scale: jax.
     inverse_scale = jnp.exp(-log_scale)
     upper = (x - mean + LEVEL / 2) * inverse_scale
     lower = (x - mean - LEVEL / 2) * inverse_scale
-    # S(u) - S(l) = S(u) S(-l) (1 - exp(l - u)): no cancellation, however far out in a tail the level lies.
-    inside = jax.nn.log_sigmoid(upper) + jax.nn.log_sigmoid(-lower) + jnp.log(-jnp.expm1(-LEVEL * inverse_scale))
+    # S(u) - S(l) = S(u) S(-l) (1 - exp(l - u)): no cancellation, however far out in a tail the level is; where u - l
+    # is next to 0, which a large scale makes it, log(1 - exp(l - u)) = log(u - l) - (u - l) / 2.
+    width = LEVEL * inverse_scale
+    flat = width < 1e-3
+    log_width = jnp.where(flat, math.log(LEVEL) - log_scale, jnp.log(-jnp.expm1(-jnp.maximum(width, 1e-3))))
+    inside = jax.nn.log_sigmoid(upper) + jax.nn.log_sigmoid(-lower) + log_width - jnp.where(flat, width / 2, 0.0)
     first = x < -1 + LEVEL / 2
     last = x > 1 - LEVEL / 2
     return jnp.where(first, jax.nn.log_sigmoid(upper), jnp.where(last, jax.nn.log_sigmoid(-lower), inside))

@@ -19,6 +19,8 @@ COMMANDS = {
     "latent": [*TWO, "--codec-steps", "2"],
     "autoencoder": TWO,
     "vae": TWO,
+    "residual_vae": [*TWO, "--codec-steps", "2"],
+    "nvae": TWO,
     "flow": TWO,
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
     "maxout_gan": TWO,
@@ -50,7 +52,7 @@ COMMANDS = {
 }
 SPLIT = ("vae", "vqvae", "dcgan", "ddpm", "ddgan")  # one of each sort of networks, with --fsdp besides
 NEEDS = {"hmm": texts.letters, "lda": texts.newsgroups}  # texts that not every machine has
-WITHIN = {"vqvae": "prior", "latent": "prior", "cyclegan": "cyclegan", "progan": "8"}
+WITHIN = {"vqvae": "prior", "latent": "prior", "residual_vae": "prior", "cyclegan": "cyclegan", "progan": "8"}
 """Where the last run of an experiment of several is."""
 
 

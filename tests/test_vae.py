@@ -14,7 +14,7 @@ import gen_jax
 from gen_jax import distributions
 from gen_jax.fields import images
 from gen_jax.losses.elbo import importance_weighted_bound
-from gen_jax.models import vae
+from gen_jax.models import likelihoods, vae
 from gen_jax.nn.functional import parameter_count
 
 KEY = jax.random.key(0)
@@ -63,7 +63,7 @@ def _bound(game, params, buffers, x, key, samples):
     """The bound on undequantised data, so that it can be compared with the density exactly."""
     plain = dataclasses.replace(
         game,
-        likelihood=vae.GAUSSIAN._replace(target=lambda key, x: x, level_log_prob=0.0),
+        likelihood=likelihoods.GAUSSIAN._replace(target=lambda key, x: x, level_log_prob=0.0),
         importance_samples=samples,
     )
     batch = {"image": jnp.asarray(x, jnp.float32).reshape(-1, 4, 4, 1)}
@@ -147,6 +147,17 @@ def test_discretised_logistic_is_finite_with_finite_gradients_far_out():
         assert np.isfinite(log_prob(mean)) and np.isfinite(jax.grad(log_prob)(mean))
 
 
+@pytest.mark.parametrize("log_scale", [-4.9, -4.0, 2.0, 2.1, 5.0, 30.0, 120.0])
+def test_a_discretised_logistic_of_any_scale_has_its_density_s_mass_and_a_gradient(log_scale):
+    """Far wider than a level, the mass at the mean is LEVEL / (4 s), and falls by one nat with every nat of log s."""
+    log_prob = lambda s: distributions.discretised_logistic_log_prob(jnp.asarray(0.0), jnp.asarray(0.0), s)  # noqa: E731
+    value, slope = jax.jit(jax.value_and_grad(log_prob))(log_scale)
+    half = distributions.LEVEL / 2 * np.exp(-log_scale)
+    expected = np.log(np.tanh(half / 2)) if half > 1e-8 else np.log(distributions.LEVEL / 4) - log_scale
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(slope, -half / np.sinh(half), rtol=1e-4)
+
+
 def test_dequantised_uniform_noise_is_eight_bits():
     """A density that is uniform over the grey levels' width gives 8 bits a pixel, by (5)."""
     log_density = -jnp.log(256 * distributions.LEVEL)
@@ -169,10 +180,13 @@ def test_loss_is_the_bound_and_beta_weighs_the_kl():
 
 def test_optimal_variance_has_the_same_gradient_whether_differentiated_or_not():
     x, raw = jax.random.normal(KEY, (2, 4, 8, 8, 1))
+    law = likelihoods.GAUSSIAN
     stopped = jax.grad(
-        lambda r: vae.GAUSSIAN.log_prob(x, r, jax.lax.stop_gradient(vae.GAUSSIAN.log_variance(x, r))).sum()
+        lambda r: likelihoods.GAUSSIAN.log_prob(
+            x, r, jax.lax.stop_gradient(likelihoods.GAUSSIAN.log_variance(x, r))
+        ).sum()
     )(raw)
-    through = jax.grad(lambda r: vae.GAUSSIAN.log_prob(x, r, vae.GAUSSIAN.log_variance(x, r)).sum())(raw)
+    through = jax.grad(lambda r: law.log_prob(x, r, law.log_variance(x, r)).sum())(raw)
     np.testing.assert_allclose(stopped, through, rtol=1e-3, atol=1e-4)
 
 

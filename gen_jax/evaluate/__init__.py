@@ -50,6 +50,7 @@ from gen_jax.evaluate.moments import Moments, merge, moments
 from gen_jax.evaluate.parzen import choose_bandwidth, parzen_log_likelihood
 from gen_jax.evaluate.precision_recall import Overlap, overlap
 from gen_jax.evaluate.sets import ExampleSet, from_array, from_source
+from gen_jax.evaluate.sharpness import detail, high_frequency_energy
 from gen_jax.evaluate.statistics import Accumulator, Statistics, load_statistics, save_statistics, summarise
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "choose_bandwidth",
     "classifier_score",
     "compare",
+    "detail",
     "extrapolate",
     "features_of",
     "frame_features",
@@ -84,6 +86,7 @@ __all__ = [
     "from_source",
     "grid",
     "half_samples",
+    "high_frequency_energy",
     "identity",
     "interval",
     "kernel_distance",

@@ -15,6 +15,10 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     VAE        InPaintingConfig        inpainting           InPainting        autoencoder    Pathak et al. 2016
     VAE        VAEConfig               vae                  VAE               vae            Kingma and Welling 2014
     VAE        DenseVAEConfig          vae                  VAE               vae            Burda et al. 2016
+    VAE        IWAEConfig              iwae                 IWAE              vae            Burda et al. 2016
+    VAE        SecondStageConfig       two_stage            VAE               latent         Dai and Wipf 2019
+    VAE        ResidualVAEConfig       residual_vae         ResidualVAE       residual_vae   Cai et al. 2017
+    VAE        NVAEConfig              nvae                 NVAE              nvae           Vahdat and Kautz 2020
     VAE        VQCodecConfig           vqvae                VQCodec           vqvae          van den Oord et al. 2017
     VAE        VQVAEConfig             vqvae                VQVAE             vqvae          van den Oord et al. 2017
     flow       RealNVPConfig           flow                 Flow              flow           Dinh et al. 2017
@@ -87,13 +91,16 @@ from gen_jax.models.hmm import HiddenMarkov, HMMConfig
 from gen_jax.models.improved_ddpm import ImprovedDDPMConfig, LearnedVariance
 from gen_jax.models.improved_gan import Historical, ImprovedGANConfig
 from gen_jax.models.inpainting import InPainting, InPaintingConfig
+from gen_jax.models.iwae import IWAE, IWAEConfig
 from gen_jax.models.latent import Latent, LatentConfig
 from gen_jax.models.lda import LDA, LDAConfig
 from gen_jax.models.maxout_gan import MaxoutGANConfig
+from gen_jax.models.nvae import NVAE, NVAEConfig
 from gen_jax.models.pix2pix import Pix2Pix, Pix2PixConfig
 from gen_jax.models.progan import ProGANConfig
 from gen_jax.models.r3gan import R3GANConfig
 from gen_jax.models.rectification import Rectification, RectificationConfig
+from gen_jax.models.residual_vae import ResidualVAE, ResidualVAEConfig
 from gen_jax.models.score_sde import ScoreSDEConfig
 from gen_jax.models.semi_supervised_gan import SemiSupervisedGAN, SemiSupervisedGANConfig
 from gen_jax.models.sngan import SNGANConfig
@@ -101,6 +108,7 @@ from gen_jax.models.stylegan import StyleGANConfig
 from gen_jax.models.stylegan2 import StyleGAN2Config
 from gen_jax.models.stylegan3 import StyleGAN3Config
 from gen_jax.models.styles import StyleGAN
+from gen_jax.models.two_stage import SecondStageConfig
 from gen_jax.models.unrolled_gan import UnrolledGANConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig

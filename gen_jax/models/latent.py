@@ -8,12 +8,15 @@ own game on what the codec makes of the data:
 (2) x = decode(z),  z a sample of the prior
 
 What a latent is, is said by a field: real numbers of a VAE, symbols of a VQ-VAE; a prior is any model of such a field.
+Where the codec's posterior q(z | x) is a law, z may be its mean or, anew in every step, a draw: then the prior learns
+the aggregate posterior E_x q(z | x), which the decoder was trained on, as in the two-stage VAE of Dai and Wipf
+(:mod:`gen_jax.models.two_stage`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import jax
 
@@ -57,6 +60,7 @@ class Latent:
 
     codec: Any  # a Model that is a Codec
     prior: Model
+    draws: bool = False  # whether latents are draws from the codec's posterior
 
     begins: ClassVar[tuple[str, ...]] = ("codec",)  # players that are trained before
 
@@ -85,7 +89,7 @@ class Latent:
         keys = jax.random.split(key)
         codec, carried = self.codec.init(keys[0], batch)
         own = {"codec": codec[self.codec.codec_player]}, {"codec": carried[self.codec.codec_player]}
-        params, buffers = self.prior.init(keys[1], self._encoded(*own, batch))
+        params, buffers = self.prior.init(keys[1], self._encoded(*own, batch, keys[0]))
         return {**own[0], **params}, {**own[1], **buffers}
 
     def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int, **given: jax.Array) -> jax.Array:
@@ -94,8 +98,9 @@ class Latent:
             *self._of_codec(params, buffers), self.prior.sample(params, buffers, key, n, **given)
         )
 
-    def _encoded(self, params: Params, buffers: Buffers, batch: Batch) -> Batch:
-        z = self.codec.to_latents(*self._of_codec(params, buffers), batch[self.codec.makes])
+    def _encoded(self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array) -> Batch:
+        own, x = self._of_codec(params, buffers), batch[self.codec.makes]
+        z = self.codec.draw_latents(*own, key, x) if self.draws else self.codec.to_latents(*own, x)
         return {**{name: x for name, x in batch.items() if name != self.codec.makes}, LATENT: z}
 
     def _of_codec(self, params: Params, buffers: Buffers) -> tuple[Params, Buffers]:
@@ -106,7 +111,8 @@ class Latent:
         def on_latents(
             params: Params, buffers: Buffers, batch: Batch, key: jax.Array, **options: Any
         ) -> tuple[jax.Array, Aux]:
-            return loss(params, buffers, self._encoded(params, buffers, batch), key, **options)
+            draw_key, own_key = jax.random.split(key) if self.draws else (key, key)
+            return loss(params, buffers, self._encoded(params, buffers, batch, draw_key), own_key, **options)
 
         return on_latents
 
@@ -119,19 +125,27 @@ class LatentConfig:
     """Of the codec, as it was trained; without labels."""
     prior: Configuration
     """Of any model of the codec's latents."""
+    latents: Literal["means", "draws"] = "means"
+    """Of the codec's posterior, where it has one: its means, or draws from it in every step."""
 
     def build(self, fields: Fields) -> Latent:
         """The game on the codec's data.
 
         Raises:
-          ValueError: if the codec cannot be built or is none, or the prior is no model of its latents.
+          ValueError: if the codec cannot be built, is none or has no posterior to draw from, or the prior is no model
+            of its latents.
         """
         codec = self.codec.build(fields)
-        if not hasattr(codec, "latent_field"):
+        if not hasattr(codec, "codec_player"):
             raise ValueError(f"expected a codec, with an encoder and a decoder, got {type(self.codec).__name__}")
         if codec.given:
             raise ValueError(
                 "expected a codec that is told nothing, got conditional=True; the prior may be told labels"
             )
+        if self.latents == "draws" and not hasattr(codec, "draw_latents"):
+            raise ValueError(
+                f"latents: 'draws' are of a codec with a posterior, got {type(self.codec).__name__}; take 'means'"
+            )
         others = {name: field for name, field in fields.items() if name != codec.makes}
-        return Latent(codec, self.prior.build({**others, LATENT: codec.latent_field}))
+        prior = self.prior.build({**others, LATENT: codec.latent_field})
+        return Latent(codec, prior, draws=self.latents == "draws")

@@ -144,3 +144,31 @@ class DenseDecoder(nnx.Module):
     ) -> jax.Array:
         """``[B, latent] -> [B, ..., outputs]``."""
         return self.body(appended(z, label)).reshape(z.shape[0], *self.shape)
+
+
+def class_moments(*, classes: int, latent: int, rngs: nnx.Rngs) -> MLP:
+    """A mean and a log-variance of every class, ``one-hot [B, classes] -> [B, 2 latent]``; all begin at 0."""
+    return MLP(classes, (), 2 * latent, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
+
+
+class Reminded(nnx.Module):
+    """``[B, inputs] -> [B, outputs]``, through hidden layers of ReLU; the last layer sees the input beside them."""
+
+    def __init__(self, inputs: int, outputs: int, *, hidden: Sequence[int], rngs: nnx.Rngs):
+        widths = [inputs, *hidden]
+        self.layers = nnx.List(nnx.Linear(a, b, rngs=rngs) for a, b in zip(widths, hidden))
+        self.head = nnx.Linear(widths[-1] + inputs, outputs, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        label: jax.Array | None = None,
+        *,
+        key: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """``[B, inputs] -> [B, outputs]``."""
+        h = x
+        for layer in self.layers:
+            h = jax.nn.relu(layer(h))
+        return self.head(appended(h, x))

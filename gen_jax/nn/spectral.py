@@ -20,6 +20,7 @@ from flax import nnx
 from jax.lax import stop_gradient
 
 from gen_jax.nn.conv import Padding, convolve
+from gen_jax.protocol import Tree
 
 _FIRST = 15  # steps of the power method at the beginning
 _EPSILON = 1e-12
@@ -111,3 +112,29 @@ def _power(matrix: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _unit(x: jax.Array) -> jax.Array:
     return x / (jnp.linalg.norm(x) + _EPSILON)
+
+
+def singular_vectors(key: jax.Array, params: Tree) -> dict[str, jax.Array]:
+    """Random vectors u to begin (1) with for every kernel of a network's parameters, by its path."""
+    kernels = _kernels(params)
+    keys = jax.random.split(key, len(kernels))
+    return {
+        path: _unit(jax.random.normal(own, (kernel.shape[-1],)))
+        for own, (path, kernel) in zip(keys, kernels.items(), strict=True)
+    }
+
+
+def largest_singular_values(params: Tree, vectors: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The sum over all kernels of sigma in (1), after one step of the power method, and the vectors behind it."""
+    total, after = jnp.zeros(()), {}
+    for path, kernel in _kernels(params).items():
+        matrix = _matrix(kernel)
+        u, v = _power(stop_gradient(matrix), vectors[path])
+        total, after[path] = total + u @ matrix @ v, u
+    return total, after
+
+
+def _kernels(params: Tree) -> dict[str, jax.Array]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    by_path = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    return {path: leaf for path, leaf in by_path.items() if path.endswith("kernel")}
