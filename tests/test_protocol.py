@@ -104,7 +104,9 @@ def _names(slow):
 # teacher. The long proofs have them all.
 SORTS = ("gmm", "hmm", "vae", "vqvae_codec", "vqvae", "gan", "ddpm", "vdm", "consistency")
 # Networks that grow, have styles or augment take ten seconds each to compile.
-everyone = _names({*DEEP, "sngan", "progan", "stylegan", "stylegan2", "stylegan3"})
+# Quantisers are tried by themselves.
+CODECS = {"fsq_codec", "lfq_codec", "gradient_codec"}
+everyone = _names({*DEEP, *CODECS, "sngan", "progan", "stylegan", "stylegan2", "stylegan3"})
 every_game = _names(set(EVERY) - set(SORTS))
 # Operation by operation all others take a minute together.
 eagerly = _names(set(EVERY) - {"gmm", "vae", "vqvae_codec", "dcgan"})

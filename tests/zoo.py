@@ -1,5 +1,6 @@
 """One tiny instance of every model: what stands here obeys every law in test_protocol.py."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -140,7 +141,11 @@ ZOO = {
     "vae_colour": Entry(VAEConfig(latent=4, widths=(4,), dense=(16,), likelihood="logistic"), images((12, 12, 3))),
     "vae_conditional": Entry(DenseVAEConfig(latent=4, hidden=(16,), conditional=True)),
     "vqvae_codec": Entry(CODEC),
+    "fsq_codec": Entry(dataclasses.replace(CODEC, quantiser="fsq", levels=(4, 3))),
+    "lfq_codec": Entry(dataclasses.replace(CODEC, quantiser="lfq")),
+    "gradient_codec": Entry(dataclasses.replace(CODEC, quantiser="gradient")),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
+    "pixelcnn": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=2, prior="pixelcnn", keep=0.9)),
     "real_nvp": Entry(RealNVPConfig(levels=1, depth=1, width=8), SMALL, away_from_the_batch),
     "glow": Entry(GlowConfig(levels=1, depth=2, width=8), SMALL, away_from_the_batch),
     "maf": Entry(MAFConfig(layers=2, hidden=(16,)), {"point": Field((3,), REAL)}, away_from_the_batch),

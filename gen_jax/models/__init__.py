@@ -16,7 +16,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     VAE        VAEConfig               vae                  VAE               vae            Kingma and Welling 2014
     VAE        DenseVAEConfig          vae                  VAE               vae            Burda et al. 2016
     VAE        VQCodecConfig           vqvae                VQCodec           vqvae          van den Oord et al. 2017
-    VAE        VQVAEConfig             vqvae                VQVAE             vqvae          van den Oord et al. 2017
+    VAE        VQVAEConfig             vqvae                Latent            vqvae          van den Oord et al. 2017
     flow       RealNVPConfig           flow                 Flow              flow           Dinh et al. 2017
     flow       GlowConfig              flow                 Flow              flow           Kingma and Dhariwal 2018
     flow       MAFConfig               flow                 Flow              flow           Papamakarios et al. 2017
@@ -103,7 +103,7 @@ from gen_jax.models.unrolled_gan import UnrolledGANConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.veegan import VEEGAN, VEEGANConfig
-from gen_jax.models.vqvae import VQVAE, VQCodec, VQCodecConfig, VQVAEConfig
+from gen_jax.models.vqvae import VQCodec, VQCodecConfig, VQVAEConfig
 from gen_jax.models.wgan import WGANConfig
 from gen_jax.models.wgan_gp import WGANGPConfig
 from gen_jax.protocol import Configuration, Model
