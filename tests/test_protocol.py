@@ -104,8 +104,8 @@ def _names(slow):
 # teacher. The long proofs have them all.
 SORTS = ("gmm", "hmm", "vae", "vqvae_codec", "vqvae", "gan", "ddpm", "vdm", "consistency")
 # Networks that grow, have styles or augment take ten seconds each to compile.
-# Quantisers are tried by themselves.
-CODECS = {"fsq_codec", "lfq_codec", "gradient_codec"}
+# Quantisers are tried by themselves, and what is made of codecs begins with one.
+CODECS = {"fsq_codec", "lfq_codec", "gradient_codec", "two_level_codec"}
 everyone = _names({*DEEP, *CODECS, "sngan", "progan", "stylegan", "stylegan2", "stylegan3"})
 every_game = _names(set(EVERY) - set(SORTS))
 # Operation by operation all others take a minute together.

@@ -49,11 +49,13 @@ from gen_jax.models import (
     StyleGAN2Config,
     StyleGAN3Config,
     StyleGANConfig,
+    TwoLevelCodecConfig,
     UnrolledGANConfig,
     VAEConfig,
     VDMConfig,
     VEEGANConfig,
     VQCodecConfig,
+    VQVAE2Config,
     VQVAEConfig,
     WGANConfig,
     WGANGPConfig,
@@ -100,6 +102,7 @@ SMALL = images((4, 4, 1))
 TWO_DOMAINS = {name: Field((8, 8, 1), PIXELS) for name in ("image", "other")}
 CODER = Coder(latent=4, widths=(4,), dense=(8,))
 CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4)
+LEVELS = TwoLevelCodecConfig(1, 8, 4, 1, codes=8, code_width=4)
 
 
 def denoisers(net: Denoiser) -> dict[str, Entry]:
@@ -146,6 +149,8 @@ ZOO = {
     "gradient_codec": Entry(dataclasses.replace(CODEC, quantiser="gradient")),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
     "pixelcnn": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=2, prior="pixelcnn", keep=0.9)),
+    "two_level_codec": Entry(LEVELS),
+    "vqvae2": Entry(VQVAE2Config(LEVELS, prior_width=8, top_layers=1, bottom_layers=1, conditional=True)),
     "real_nvp": Entry(RealNVPConfig(levels=1, depth=1, width=8), SMALL, away_from_the_batch),
     "glow": Entry(GlowConfig(levels=1, depth=2, width=8), SMALL, away_from_the_batch),
     "maf": Entry(MAFConfig(layers=2, hidden=(16,)), {"point": Field((3,), REAL)}, away_from_the_batch),

@@ -17,6 +17,8 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     VAE        DenseVAEConfig          vae                  VAE               vae            Burda et al. 2016
     VAE        VQCodecConfig           vqvae                VQCodec           vqvae          van den Oord et al. 2017
     VAE        VQVAEConfig             vqvae                Latent            vqvae          van den Oord et al. 2017
+    VAE        TwoLevelCodecConfig     vqvae2               TwoLevelCodec     vqvae2         Razavi et al. 2019
+    VAE        VQVAE2Config            vqvae2               Latent            vqvae2         Razavi et al. 2019
     flow       RealNVPConfig           flow                 Flow              flow           Dinh et al. 2017
     flow       GlowConfig              flow                 Flow              flow           Kingma and Dhariwal 2018
     flow       MAFConfig               flow                 Flow              flow           Papamakarios et al. 2017
@@ -104,6 +106,7 @@ from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
 from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.veegan import VEEGAN, VEEGANConfig
 from gen_jax.models.vqvae import VQCodec, VQCodecConfig, VQVAEConfig
+from gen_jax.models.vqvae2 import TwoLevelCodec, TwoLevelCodecConfig, VQVAE2Config
 from gen_jax.models.wgan import WGANConfig
 from gen_jax.models.wgan_gp import WGANGPConfig
 from gen_jax.protocol import Configuration, Model

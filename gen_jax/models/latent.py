@@ -14,7 +14,7 @@ What a latent is, is said by a field: real numbers of a VAE, symbols of a VQ-VAE
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import jax
 
@@ -59,7 +59,10 @@ class Latent:
     codec: Any  # a Model that is a Codec
     prior: Model
 
-    begins: ClassVar[tuple[str, ...]] = ("codec",)  # players that are trained before
+    @property
+    def begins(self) -> tuple[str, ...]:
+        """Players that are trained before: the codec, and those of the prior."""
+        return ("codec", *getattr(self.prior, "begins", ()))
 
     @property
     def makes(self) -> str:
