@@ -22,6 +22,7 @@ COMMANDS = {
     "flow": TWO,
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
     "vqvae2": [*TWO, "--codec-steps", "2"],
+    "vqgan": [*TWO, "--preset", "digits", "--codec-steps", "2"],
     "maxout_gan": TWO,
     "cgan": TWO,
     "dcgan": TWO,
@@ -51,7 +52,14 @@ COMMANDS = {
 }
 SPLIT = ("vae", "vqvae", "dcgan", "ddpm", "ddgan")  # one of each sort of networks, with --fsdp besides
 NEEDS = {"hmm": texts.letters, "lda": texts.newsgroups}  # texts that not every machine has
-WITHIN = {"vqvae": "prior", "vqvae2": "bottom", "latent": "prior", "cyclegan": "cyclegan", "progan": "8"}
+WITHIN = {
+    "vqvae": "prior",
+    "vqvae2": "bottom",
+    "vqgan": "prior",
+    "latent": "prior",
+    "cyclegan": "cyclegan",
+    "progan": "8",
+}
 """Where the last run of an experiment of several is."""
 
 

@@ -105,7 +105,7 @@ def _names(slow):
 SORTS = ("gmm", "hmm", "vae", "vqvae_codec", "vqvae", "gan", "ddpm", "vdm", "consistency")
 # Networks that grow, have styles or augment take ten seconds each to compile.
 # Quantisers are tried by themselves, and what is made of codecs begins with one.
-CODECS = {"fsq_codec", "lfq_codec", "gradient_codec", "two_level_codec"}
+CODECS = {"fsq_codec", "lfq_codec", "gradient_codec", "two_level_codec", "vqgan_codec"}
 everyone = _names({*DEEP, *CODECS, "sngan", "progan", "stylegan", "stylegan2", "stylegan3"})
 every_game = _names(set(EVERY) - set(SORTS))
 # Operation by operation all others take a minute together.

@@ -55,6 +55,8 @@ from gen_jax.models import (
     VDMConfig,
     VEEGANConfig,
     VQCodecConfig,
+    VQGANCodecConfig,
+    VQGANConfig,
     VQVAE2Config,
     VQVAEConfig,
     WGANConfig,
@@ -103,6 +105,8 @@ TWO_DOMAINS = {name: Field((8, 8, 1), PIXELS) for name in ("image", "other")}
 CODER = Coder(latent=4, widths=(4,), dense=(8,))
 CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4)
 LEVELS = TwoLevelCodecConfig(1, 8, 4, 1, codes=8, code_width=4)
+
+GAN_CODEC = VQGANCodecConfig(8, (1, 1), 1, (4,), 8, 8, 4, critic_channels=4, strides=1, start=0)
 
 
 def denoisers(net: Denoiser) -> dict[str, Entry]:
@@ -196,6 +200,8 @@ ZOO = {
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
     ),
     **denoisers(Denoiser("mlp", channels=32, multipliers=(1,), blocks=1)),
+    "vqgan_codec": Entry(GAN_CODEC),
+    "vqgan": Entry(VQGANConfig(GAN_CODEC, 8, 1, 2, conditional=True)),
     "ddgan": Entry(
         DDGANConfig(
             base=4, multipliers=(1,), blocks=1, attention=(), latent=4, style_width=4, mapping_layers=1,
