@@ -23,6 +23,7 @@ COMMANDS = {
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
     "vqvae2": [*TWO, "--codec-steps", "2"],
     "vqgan": [*TWO, "--preset", "digits", "--codec-steps", "2"],
+    "vae_gan": TWO,
     "maxout_gan": TWO,
     "cgan": TWO,
     "dcgan": TWO,

@@ -52,6 +52,7 @@ from gen_jax.models import (
     TwoLevelCodecConfig,
     UnrolledGANConfig,
     VAEConfig,
+    VAEGANConfig,
     VDMConfig,
     VEEGANConfig,
     VQCodecConfig,
@@ -200,6 +201,7 @@ ZOO = {
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
     ),
     **denoisers(Denoiser("mlp", channels=32, multipliers=(1,), blocks=1)),
+    "vae_gan": Entry(VAEGANConfig(4, (4, 4), 8, (4, 4), (4, 4, 4), 8, share=0.1), SMALL),
     "vqgan_codec": Entry(GAN_CODEC),
     "vqgan": Entry(VQGANConfig(GAN_CODEC, 8, 1, 2, conditional=True)),
     "ddgan": Entry(

@@ -54,6 +54,7 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     diffusion  RectificationConfig     rectification        Rectification     rectification  Liu et al. 2023
     diffusion  ClassifierGuidedConfig  classifier_guidance  ClassifierGuided  -              Dhariwal and Nichol 2021
     diffusion  CLDConfig               cld                  CLD               -              Dockhorn et al. 2022
+    hybrid     VAEGANConfig            vae_gan              VAEGAN            vae_gan        Larsen et al. 2016
     hybrid     VQGANCodecConfig        vqgan                VQGANCodec        vqgan          Esser et al. 2021
     hybrid     VQGANConfig             vqgan                Latent            vqgan          Esser et al. 2021
     hybrid     DDGANConfig             ddgan                DDGAN             ddgan          Xiao et al. 2022
@@ -105,6 +106,7 @@ from gen_jax.models.stylegan3 import StyleGAN3Config
 from gen_jax.models.styles import StyleGAN
 from gen_jax.models.unrolled_gan import UnrolledGANConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
+from gen_jax.models.vae_gan import VAEGAN, VAEGANConfig
 from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.veegan import VEEGAN, VEEGANConfig
 from gen_jax.models.vqgan import VQGANCodec, VQGANCodecConfig, VQGANConfig

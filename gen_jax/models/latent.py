@@ -148,7 +148,7 @@ class LatentConfig:
           ValueError: if the codec cannot be built or is none, or the prior is no model of its latents.
         """
         codec = self.codec.build(fields)
-        if not hasattr(codec, "latent_field"):
+        if not hasattr(codec, "codec_player"):
             raise ValueError(f"expected a codec, with an encoder and a decoder, got {type(self.codec).__name__}")
         if codec.given:
             raise ValueError(
