@@ -26,9 +26,9 @@ class Levels(Staged[Model, Optimizers]):
                 configuration=replace(prior.configuration, trains=level),  # type: ignore[type-var]
                 optimizers={level: prior.optimizers[level]},  # type: ignore[index]
                 keeps={name: From() for name in kept},
-                share=prior.share / 2,
+                share=prior.share * share,
             )
-            for level, kept in (("top", ("codec",)), ("bottom", ("codec", "top")))
+            for level, kept, share in (("top", ("codec",), 0.25), ("bottom", ("codec", "top"), 0.75))
         )
 
 
@@ -36,7 +36,7 @@ ADAM = {name: Adam(learning_rate=1e-3, warmup_steps=100 * (name != "codec")) for
 TRAINING = Training(steps=3000, batch_size=64, checkpoint_every=1000)
 
 PRESETS = {
-    "small": Levels(vqvae2.SMALL, ADAM, TRAINING, Place(workdir="runs/vqvae2"), codec_share=0.4),
+    "small": Levels(vqvae2.SMALL, ADAM, TRAINING, Place(workdir="runs/vqvae2"), codec_share=0.3),
     "reference": Levels(
         vqvae2.REFERENCE,
         dict.fromkeys(ADAM, Adam(learning_rate=3e-4)),

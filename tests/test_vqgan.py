@@ -67,6 +67,7 @@ def test_the_critics_gradient_at_the_last_layer_is_so_many_times_that_of_the_dis
     assert none == 0
 
 
+@pytest.mark.slow
 def test_before_its_start_the_critic_neither_learns_nor_counts():
     game, params, buffers = _game(start=5)
     codec, critic = game.turns
@@ -76,6 +77,7 @@ def test_before_its_start_the_critic_neither_learns_nor_counts():
     assert loss(4) == 0 and loss(5) > 0
 
 
+@pytest.mark.slow
 def test_perceptual_distances_are_those_of_directions():
     rng = np.random.default_rng(0)
     x, y = ([rng.normal(size=(2, side, side, 3)).astype(np.float32) for side in (4, 2)] for _ in range(2))
@@ -101,6 +103,7 @@ def test_images_too_small_for_the_critic_are_refused():
         dataclasses.replace(GAN_CODEC, strides=2).build(images((8, 8, 1)))
 
 
+@pytest.mark.slow
 def test_the_critic_normalises_by_its_batch():
     net = network(PatchCritic, channels=1, width=4, strides=1)
     params, buffers = net.init(KEY)

@@ -25,6 +25,7 @@ def test_the_reference_codec_has_the_size_of_the_known_one():
     assert codec.grids == ((32, 32), (64, 64)) and codec.quantiser[:2] == (512, 64)
 
 
+@pytest.mark.slow
 def test_the_bottom_is_told_the_top_and_its_codes_are_local():
     """A code of the bottom changes the image around it, one of the top more of it."""
     game = vqvae2.TwoLevelCodecConfig(1, 8, 4, 1, codes=8, code_width=4).build(images((32, 32, 1)))
@@ -44,6 +45,7 @@ def test_the_bottom_is_told_the_top_and_its_codes_are_local():
     assert (game.split(codes)[1] != game.split(jax.jit(game.encode)(params, other, x))[1]).any()
 
 
+@pytest.mark.slow
 def test_both_priors_together_sum_to_one():
     config = vqvae2.VQVAE2Config(dataclasses.replace(LEVELS, codes=3), prior_width=8, top_layers=1, bottom_layers=2)
     prior = config.build(images((4, 4, 1))).prior

@@ -215,15 +215,15 @@ class VAEGANConfig:
 
     latent: Count = 32
     """Width of z."""
-    widths: tuple[Count, ...] = (32, 64, 128)
+    widths: tuple[Count, ...] = (16, 32, 64)
     """Channels of the encoder's convolutions, from the image inwards; each halves the side."""
-    dense: Count = 256
+    dense: Count = 128
     """Width of the encoder's dense layer."""
-    decoder_widths: tuple[Count, ...] = (128, 64, 16)
+    decoder_widths: tuple[Count, ...] = (64, 32, 8)
     """Channels of the decoder's convolutions, from its latents outwards; each doubles the side."""
-    critic_widths: tuple[Count, ...] = (16, 64, 128, 128)
+    critic_widths: tuple[Count, ...] = (8, 32, 64, 64)
     """Channels of the critic's convolutions; each but the first halves the side."""
-    critic_dense: Count = 128
+    critic_dense: Count = 64
     """Width of the critic's dense layer."""
     loss: Literal["minimax", "non_saturating"] = "non_saturating"
     """What the decoder minimises as a generator."""

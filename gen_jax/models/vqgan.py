@@ -37,6 +37,8 @@ from gen_jax.nn.fit import padded, whole
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Configuration, Network, Params, Tree, Turn
 
+_MULTIPLE = 4  # of the sides that a critic sees
+
 
 @dataclass(frozen=True)
 class VQGANCodec:
@@ -204,9 +206,9 @@ class VQGANCodec:
 class VQGANCodecConfig:
     """The codec of a VQGAN, and its critic."""
 
-    channels: Count = 32
+    channels: Count = 16
     """Width that the multipliers multiply."""
-    multipliers: tuple[Count, ...] = (1, 2, 2)
+    multipliers: tuple[Count, ...] = (1, 2, 4)
     """Of the widths of the levels, from the image inwards; each but the last halves the side."""
     blocks: Count = 1
     """Residual blocks per level of the encoder; the decoder has one more."""
@@ -224,13 +226,13 @@ class VQGANCodecConfig:
     """Weight of the commitment loss."""
     perceptual: Amount = 1.0
     """Weight of the perceptual distance; 0: none, and no perceiver."""
-    critic_channels: Count = 32
+    critic_channels: Count = 16
     """Width of the critic's first layer."""
     strides: Count = 2
     """Halvings of the critic; the more, the larger its patches."""
     weight: Amount = 0.8
     """Of the critic's gradient at the decoder's last layer, in multiples of that of the distances."""
-    start: Number = 500
+    start: Number = 250
     """Steps before the critic is trained and counts."""
 
     def build(self, fields: Fields) -> VQGANCodec:
@@ -241,7 +243,7 @@ class VQGANCodecConfig:
         """
         shape, _ = of_images(fields)
         size, multiple = shape[:2], 1 << (len(self.multipliers) - 1)
-        if min(size) // 2**self.strides < 3:  # two more convolutions take a pixel each
+        if min(whole(size, _MULTIPLE)) // 2**self.strides < 3:  # two more convolutions take a pixel each
             raise ValueError(f"strides: expected fewer for images of {size[0]}x{size[1]}, got {self.strides}")
         height, width = whole(size, multiple)
         options = {
@@ -253,6 +255,7 @@ class VQGANCodecConfig:
             "latent": self.latent,
             "code_width": self.code_width,
         }
+        critic = {"channels": shape[2], "width": self.critic_channels, "strides": self.strides}
         quantiser = partial(quantisers.averages, decay=0.99, restart_below=0.5)
         if self.quantiser == "gradient":
             quantiser = partial(quantisers.gradient)  # the same call
@@ -260,7 +263,7 @@ class VQGANCodecConfig:
             shape,
             padded(partial(network, Encoder, **options), size, multiple),
             padded(partial(network, Decoder, **options), size, multiple),
-            network(PatchCritic, channels=shape[2], width=self.critic_channels, strides=self.strides),
+            padded(lambda size: network(PatchCritic, **critic), size, _MULTIPLE),
             network(Classifier, inputs=shape[2]) if self.perceptual else None,
             (height // multiple, width // multiple),
             quantiser(self.codes, self.code_width, beta=self.beta),

@@ -278,7 +278,7 @@ ROUNDED = VQVAEConfig(VQCodecConfig(quantiser="fsq", levels=(5, 5, 5)))
 """The same with 125 codes of three rounded numbers and no codebook."""
 SIGNED = VQVAEConfig(VQCodecConfig(quantiser="lfq", codes=128))
 """The same with 128 codes of seven signs."""
-GATED = VQVAEConfig(prior="pixelcnn", prior_width=96, prior_layers=8)
+GATED = VQVAEConfig(prior="pixelcnn", prior_width=64, prior_layers=6)
 """The small codec under a PixelCNN."""
 DIGITS = VQVAEConfig(VQCodecConfig(halvings=1, codes=64), prior_width=64, prior_layers=2)
 """For 8x8 images: 4x4 codes."""

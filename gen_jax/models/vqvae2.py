@@ -283,11 +283,11 @@ class VQVAE2Config:
 
     codec: TwoLevelCodecConfig = TwoLevelCodecConfig()
     """The codec."""
-    prior_width: Count = 64
+    prior_width: Count = 48
     """Channels of both PixelCNNs."""
-    top_layers: Depth = 6
+    top_layers: Depth = 5
     """Layers of the top's."""
-    bottom_layers: Depth = 6
+    bottom_layers: Depth = 5
     """Layers of the bottom's."""
     keep: Share = 1.0
     """Share of codes that a prior is told as they are while it learns."""
