@@ -10,6 +10,7 @@ import pytest
 from gen_jax.fields import images
 from gen_jax.losses.perceptual import perceptual
 from gen_jax.models import vqgan
+from gen_jax.models.autoregressive import sample_larger
 from gen_jax.networks.transformer import CausalTransformer
 from gen_jax.networks.vqgan import PatchCritic
 from gen_jax.nn.functional import network, parameter_count
@@ -93,9 +94,9 @@ def test_perceptual_distances_are_those_of_directions():
 def test_a_larger_grid_makes_a_larger_image():
     game = vqgan.VQGANConfig(GAN_CODEC, 8, 1, 2).build(images((8, 8, 1)))
     params, buffers = game.init(KEY, {"image": jnp.zeros((2, 8, 8, 1))})
-    same = vqgan.sample_larger(game, params, buffers, KEY, 2, (4, 4))
+    same = sample_larger(game, params, buffers, KEY, 2, (4, 4))
     np.testing.assert_allclose(same, game.sample(params, buffers, KEY, 2), atol=1e-5)
-    assert vqgan.sample_larger(game, params, buffers, KEY, 2, (5, 8)).shape == (2, 10, 16, 1)
+    assert sample_larger(game, params, buffers, KEY, 2, (5, 8)).shape == (2, 10, 16, 1)
 
 
 def test_images_too_small_for_the_critic_are_refused():

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.checks import Number, Positive, Within, plain
+from gen_jax.models.latent import Latent
 from gen_jax.networks.transformer import CausalTransformer, empty_cache
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Tree, Turn
 
@@ -209,3 +210,21 @@ def one_by_one(length: int) -> Draw:
         return jax.lax.scan(step, jnp.zeros((len(label), length), jnp.int32), jnp.arange(length))[0]
 
     return draw
+
+
+def sample_larger(
+    game: Latent, params: Params, buffers: Buffers, key: jax.Array, n: int, grid: tuple[int, int], **given: jax.Array
+) -> jax.Array:
+    """Images of a grid of codes as large as those of training or larger, by a window that slides over it.
+
+    Args:
+      game: a prior over a codec with a grid, both of which take larger ones.
+      params: of all players.
+      buffers: of all players.
+      key: draws the codes.
+      n: how many images.
+      grid: rows and columns of codes.
+      **given: what the prior is told.
+    """
+    index = game.prior.sample_larger(params, buffers, key, n, grid, **given)  # type: ignore[attr-defined]
+    return game.codec.decode(params, buffers, index)

@@ -28,7 +28,6 @@ from gen_jax.fields import SYMBOL, Field, Fields, of_images
 from gen_jax.losses.adversarial import hinge
 from gen_jax.losses.perceptual import perceptual
 from gen_jax.models import collapse, quantisers
-from gen_jax.models.latent import Latent
 from gen_jax.models.quantisers import Quantiser
 from gen_jax.models.vqvae import VQVAEConfig
 from gen_jax.networks.classifier import Classifier
@@ -279,24 +278,6 @@ class VQGANConfig(VQVAEConfig):
 
     codec: Configuration = VQGANCodecConfig()
     """The codec, with a grid of codes."""
-
-
-def sample_larger(
-    game: Latent, params: Params, buffers: Buffers, key: jax.Array, n: int, grid: tuple[int, int], **given: jax.Array
-) -> jax.Array:
-    """Images of a grid of codes as large as those of training or larger, by a window that slides over it.
-
-    Args:
-      game: of a :class:`VQGANConfig` or another codec with a grid.
-      params: of all players.
-      buffers: of all players.
-      key: draws the codes.
-      n: how many images.
-      grid: rows and columns of codes.
-      **given: what the prior is told.
-    """
-    index = game.prior.sample_larger(params, buffers, key, n, grid, **given)  # type: ignore[attr-defined]
-    return game.codec.decode(params, buffers, index)
 
 
 REFERENCE = VQGANConfig(

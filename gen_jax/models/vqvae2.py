@@ -5,7 +5,8 @@ Razavi, van den Oord and Vinyals 2019, "Generating diverse high-fidelity images 
 (1) top       t = q_t(E_t(x)),  a grid half as fine as the bottom's
 (2) bottom    b = q_b(E_b(x, t)),  told the top
 (3) codec     |x - D(t, b)|^2 / var(x) + what both quantisers add, as in :mod:`gen_jax.models.vqvae`
-(4) priors    -log p(t | class),  -log p(b | t, class):  gated PixelCNNs, two players
+(4) priors    -log p(t | class),  -log p(b | t, class):  gated PixelCNNs, the two players of
+              :mod:`gen_jax.models.level_priors`
 (5) bound     log p(x) >= log p(x | t, b) + log p(b | t) + log p(t)
 
 The codec is one run, each prior another, with those before it players who never move. Codes of an image are a row: the
@@ -13,9 +14,8 @@ top's, then the bottom's. The paper's priors attend as well, at their top; these
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -26,7 +26,8 @@ from gen_jax.checks import Amount, Count, Depth, Fraction, Share, plain
 from gen_jax.fields import SYMBOL, Field, Fields, known_classes, of_images
 from gen_jax.models import quantisers
 from gen_jax.models.autoregressive import Autoregressive, Choice, one_by_one
-from gen_jax.models.latent import LATENT, Latent
+from gen_jax.models.latent import Latent
+from gen_jax.models.level_priors import LEVELS, LevelPriors
 from gen_jax.models.quantisers import Quantiser
 from gen_jax.models.vqvae import VARIANCE_DECAY
 from gen_jax.networks.pixelcnn import PixelCNN
@@ -34,8 +35,6 @@ from gen_jax.networks.vqvae2 import TwoLevels
 from gen_jax.nn.fit import Size, padded, whole
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Network, Params, Turn
-
-LEVELS = ("top", "bottom")
 
 
 @dataclass(frozen=True)
@@ -166,71 +165,6 @@ class TwoLevelCodec:
 
     def _apply(self, params: Params, *inputs: jax.Array, **options: Any) -> Any:
         return self.net.apply(params["codec"]["net"], {}, *inputs, **options)[0]
-
-
-@dataclass(frozen=True)
-class LevelPriors:
-    """The game of (4) on codes in a row; who does not train is of an earlier run, or not trained yet."""
-
-    top: Autoregressive
-    bottom: Autoregressive
-    trains: tuple[str, ...] = LEVELS
-
-    makes: ClassVar[str] = LATENT
-    log_prob_kind: ClassVar[str] = "exact"
-
-    @property
-    def begins(self) -> tuple[str, ...]:
-        """The top, where the bottom learns alone."""
-        return ("top",) if self.trains == ("bottom",) else ()
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """What the top is told."""
-        return self.top.given
-
-    @property
-    def turns(self) -> tuple[Turn, ...]:
-        """One turn for each prior that trains."""
-        priors = {"top": self.top, "bottom": self.bottom}
-        return tuple(
-            turn._replace(loss=self._by_level(turn.loss)) for level in self.trains for turn in priors[level].turns
-        )
-
-    @property
-    def network_evaluations(self) -> int:
-        """One pass for each code."""
-        return self.top.network_evaluations + self.bottom.network_evaluations
-
-    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Buffers]:
-        """Both networks."""
-        top, bottom = (prior.init(own, batch) for prior, own in zip((self.top, self.bottom), jax.random.split(key)))
-        return {**top[0], **bottom[0]}, {**top[1], **bottom[1]}
-
-    def log_prob(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
-        """Log p(t) + log p(b | t), nats ``[B]``."""
-        parts = self._parts(batch)
-        return self.top.log_prob(params, buffers, key, parts) + self.bottom.log_prob(params, buffers, key, parts)
-
-    def sample(self, params: Params, buffers: Buffers, key: jax.Array, n: int, **given: jax.Array) -> jax.Array:
-        """Codes int32 ``[n, T + S]``: the top's, then the bottom's given these."""
-        keys = jax.random.split(key)
-        top = self.top.sample(params, buffers, keys[0], n, **given)
-        bottom = self.bottom.sample(params, buffers, keys[1], n, top=top, **given)
-        return jnp.concatenate([top.reshape(n, -1), bottom.reshape(n, -1)], axis=1)
-
-    def _parts(self, batch: Batch) -> Batch:
-        index, length = batch[LATENT], self.top.length
-        return {**batch, "top": index[:, :length], "bottom": index[:, length:]}
-
-    def _by_level(self, loss: Callable[..., tuple[jax.Array, Aux]]) -> Callable[..., tuple[jax.Array, Aux]]:
-        @wraps(loss)
-        def by_level(
-            params: Params, buffers: Buffers, batch: Batch, key: jax.Array, **options: Any
-        ) -> tuple[jax.Array, Aux]:
-            return loss(params, buffers, self._parts(batch), key, **options)
-
-        return by_level
 
 
 @plain
