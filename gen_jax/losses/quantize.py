@@ -135,7 +135,10 @@ def signs_of_number(index: jax.Array, width: int) -> jax.Array:
 
 
 def sign_entropies(z: jax.Array, *, sharpness: float) -> tuple[jax.Array, jax.Array]:
-    """(9) of ``z [..., D]`` with ``t = sharpness``, nats: that of each, on average, and that of all together."""
+    """(9) of ``z [..., D]`` with ``t = sharpness``, nats: that of each, on average, and that of all together.
+
+    It takes memory for every output and every one of the ``2^D`` codes.
+    """
     logits = 4 * sharpness * z.reshape(-1, z.shape[-1])
     p = jax.nn.sigmoid(logits)
     each = (jax.nn.softplus(logits) - p * logits).sum(axis=-1)
