@@ -122,6 +122,10 @@ class Staged(Settings[Model, Optimizers]):
     codec_share: float = 0.5
     """Share of a budget in seconds that the codec has."""
 
+    def stages(self) -> tuple[Stage, ...]:
+        """What is trained one after the other."""
+        return codec_then_prior(self)
+
 
 def launch(presets: Mapping[str, Any], *, name: str, doc: str | None, main: Callable[[Any], Any] | None = None) -> None:
     """Parses the command line, runs ``main``, by default :func:`train`, and exits with its status."""
@@ -171,8 +175,8 @@ def trained(
     """The run of an experiment's settings on a source; stages, where it has them, share its seconds."""
     if isinstance(settings, Staged):
         if begin:
-            raise ConfigError(f"--begin is of runs of one stage, and this one has two; leave {', '.join(begin)} out")
-        stages = codec_then_prior(settings)
+            raise ConfigError(f"--begin is of runs of one stage, and this one has more; leave {', '.join(begin)} out")
+        stages = settings.stages()
         return gen_jax.fit_stages(
             stages, source, directory=directory, seconds=settings.training.seconds, title=title, **options
         )

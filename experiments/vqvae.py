@@ -16,6 +16,9 @@ TRAINING = Training(steps=3000, batch_size=64, checkpoint_every=1000)
 
 PRESETS = {
     "small": Staged(vqvae.SMALL, ADAM, TRAINING, Place(workdir="runs/vqvae")),
+    "fsq": Staged(vqvae.ROUNDED, ADAM, TRAINING, Place(workdir="runs/fsq")),
+    "lfq": Staged(vqvae.SIGNED, ADAM, TRAINING, Place(workdir="runs/lfq")),
+    "pixelcnn": Staged(vqvae.GATED, ADAM, TRAINING, Place(workdir="runs/pixelcnn")),
     "digits": Staged(vqvae.DIGITS, ADAM, TRAINING, Place(workdir="runs/vqvae")),
     "reference": Staged(
         vqvae.REFERENCE,

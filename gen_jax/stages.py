@@ -32,8 +32,8 @@ class Stage:
     configuration: Configuration
     training: Training = Training()
     optimizers: Optimizer | Mapping[str, Optimizer] | None = None
-    keeps: Mapping[str, From] = field(default_factory=dict)
-    """Its players that come from the stage before, or from another run if :class:`~gen_jax.begin.From` names one."""
+    keeps: Mapping[str, Beginning] = field(default_factory=dict)
+    """What its players begin with: a :class:`~gen_jax.begin.From` that names no run is of the stage before."""
     share: float = 1.0
     """Of a budget in seconds, in proportion to those of the other stages."""
     image_size: int | None = None
@@ -87,8 +87,8 @@ def fit_stages(
     return run
 
 
-def _source(kept: From, before: Run | None) -> Beginning:
-    return kept if kept.run is not None else kept._replace(run=before)
+def _source(kept: Beginning, before: Run | None) -> Beginning:
+    return kept._replace(run=before) if isinstance(kept, From) and kept.run is None else kept
 
 
 def _check(stages: Sequence[Stage]) -> None:
@@ -96,7 +96,7 @@ def _check(stages: Sequence[Stage]) -> None:
     if not stages or len(set(names)) < len(names):
         raise ConfigError(f"expected one stage or more, each with a name of its own, got {names or 'none'}")
     for player, kept in stages[0].keeps.items():
-        if kept.run is None:
+        if isinstance(kept, From) and kept.run is None:
             raise ConfigError(f"{names[0]}: {player} comes from the stage before, and this is the first; give its run")
     if any(stage.share <= 0 for stage in stages):
         raise ConfigError(f"expected shares above 0, got {[stage.share for stage in stages]}")

@@ -23,6 +23,9 @@ COMMANDS = {
     "nvae": TWO,
     "flow": TWO,
     "vqvae": [*TWO, "--preset", "digits", "--codec-steps", "2"],
+    "vqvae2": [*TWO, "--codec-steps", "2"],
+    "vqgan": [*TWO, "--preset", "digits", "--codec-steps", "2"],
+    "vae_gan": TWO,
     "maxout_gan": TWO,
     "cgan": TWO,
     "dcgan": TWO,
@@ -52,7 +55,15 @@ COMMANDS = {
 }
 SPLIT = ("vae", "vqvae", "dcgan", "ddpm", "ddgan")  # one of each sort of networks, with --fsdp besides
 NEEDS = {"hmm": texts.letters, "lda": texts.newsgroups}  # texts that not every machine has
-WITHIN = {"vqvae": "prior", "latent": "prior", "residual_vae": "prior", "cyclegan": "cyclegan", "progan": "8"}
+WITHIN = {
+    "vqvae": "prior",
+    "vqvae2": "bottom",
+    "vqgan": "prior",
+    "latent": "prior",
+    "residual_vae": "prior",
+    "cyclegan": "cyclegan",
+    "progan": "8",
+}
 """Where the last run of an experiment of several is."""
 
 

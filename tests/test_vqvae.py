@@ -15,6 +15,12 @@ from gen_jax.networks.transformer import CausalTransformer, empty_cache
 from gen_jax.nn.functional import network, parameter_count
 
 KEY = jax.random.key(0)
+
+
+def log_prob(game, params, index, label):
+    return game.prior.log_prob(params, {}, KEY, {"latent": index, "label": label})
+
+
 CODEC = vqvae.VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=6, code_width=3)
 TINY = vqvae.VQVAEConfig(CODEC, prior_width=8, prior_layers=2, prior_heads=2)
 SMALL_PRIOR = vqvae.VQVAEConfig(
@@ -128,34 +134,33 @@ def test_the_prior_sums_to_one_over_all_sequences():
     game = SMALL_PRIOR.build(images((8, 8, 1), 3))
     assert game.codec.grid == (2, 2)
     for label in range(3):
-        log_prob = game.prior_log_prob({"prior": params}, index, jnp.full(len(index), label))
-        np.testing.assert_allclose(jnp.exp(log_prob).sum(), 1.0, rtol=1e-4)
+        nats = log_prob(game, {"prior": params}, index, jnp.full(len(index), label))
+        np.testing.assert_allclose(jnp.exp(nats).sum(), 1.0, rtol=1e-4)
 
 
 def test_sampled_codes_follow_the_prior():
     _, params = _prior(length=4, codes=3)
     game = SMALL_PRIOR.build(images((8, 8, 1), 3))
-    index = game.sample_codes({"prior": params}, KEY, jnp.full(20_000, 1))
+    index = game.prior.sample({"prior": params}, {}, KEY, 20_000, label=jnp.full(20_000, 1)).reshape(-1, 4)
     every = jnp.asarray(list(itertools.product(range(3), repeat=4)))
-    expected = np.exp(game.prior_log_prob({"prior": params}, every, jnp.full(len(every), 1)))
+    expected = np.exp(log_prob(game, {"prior": params}, every, jnp.full(len(every), 1)))
     found = np.bincount(np.asarray(index) @ [27, 9, 3, 1], minlength=81) / 20_000
     assert 0.5 * np.abs(found - expected).sum() < 0.035  # total variation; about 0.025 by chance alone
 
 
 def test_a_new_prior_is_uniform():
     game = TINY.build(images((8, 8, 1)))
-    params, buffers = game.init(KEY, {})
-    index = game.codec.encode(params, buffers, jnp.zeros((2, 8, 8, 1)))
-    np.testing.assert_allclose(game.prior_log_prob(params, index, jnp.zeros(2, int)), -4 * np.log(6), rtol=1e-5)
+    batch = {"image": jnp.zeros((2, 8, 8, 1))}
+    params, buffers = game.init(KEY, batch)
+    index = game.codec.encode(params, buffers, batch["image"])
+    np.testing.assert_allclose(log_prob(game, params, index, jnp.zeros(2, int)), -4 * np.log(6), rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_the_codec_s_own_prior_is_uniform():
     game, whole = CODEC.build(images((8, 8, 1))), TINY.build(images((8, 8, 1)))
-    params, buffers = whole.init(KEY, {})
-    for alone, together in zip(game.init(KEY, {}), (params, buffers)):  # both begin with the same codec
-        jax.tree.map(np.testing.assert_array_equal, alone["codec"], together["codec"])
     batch = {"image": jax.random.uniform(KEY, (3, 8, 8, 1), minval=-1)}
+    params, buffers = whole.init(KEY, batch)
     both = [model.log_prob(params, buffers, KEY, batch) for model in (game, whole)]
     np.testing.assert_allclose(*both, rtol=1e-5)  # the other prior is new, and so uniform, too
     alike = game.decode(params, buffers, jax.random.randint(KEY, (5, 4), 0, 6))

@@ -1,5 +1,6 @@
 """One tiny instance of every model: what stands here obeys every law in test_protocol.py."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -53,11 +54,16 @@ from gen_jax.models import (
     StyleGAN2Config,
     StyleGAN3Config,
     StyleGANConfig,
+    TwoLevelCodecConfig,
     UnrolledGANConfig,
     VAEConfig,
+    VAEGANConfig,
     VDMConfig,
     VEEGANConfig,
     VQCodecConfig,
+    VQGANCodecConfig,
+    VQGANConfig,
+    VQVAE2Config,
     VQVAEConfig,
     WGANConfig,
     WGANGPConfig,
@@ -106,6 +112,9 @@ UNSEEN = {"unseen": FEATURES["feature"], "unseen_attribute": FEATURES["attribute
 TWO_DOMAINS = {name: Field((8, 8, 1), PIXELS) for name in ("image", "other")}
 CODER = Coder(latent=4, widths=(4,), dense=(8,))
 CODEC = VQCodecConfig(channels=8, residual_channels=4, residual_layers=1, codes=8, code_width=4)
+LEVELS = TwoLevelCodecConfig(1, 8, 4, 1, codes=8, code_width=4)
+
+GAN_CODEC = VQGANCodecConfig(8, (1, 1), 1, (4,), 8, 8, 4, critic_channels=4, strides=1, start=0)
 
 
 def denoisers(net: Denoiser) -> dict[str, Entry]:
@@ -161,7 +170,13 @@ ZOO = {
     ),
     "nvae": Entry(NVAEConfig((8, 4), (1, 2), latent=2, patch=2, warmup_steps=10, importance_samples=2), SMALL),
     "vqvae_codec": Entry(CODEC),
+    "fsq_codec": Entry(dataclasses.replace(CODEC, quantiser="fsq", levels=(4, 3))),
+    "lfq_codec": Entry(dataclasses.replace(CODEC, quantiser="lfq")),
+    "gradient_codec": Entry(dataclasses.replace(CODEC, quantiser="gradient")),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
+    "pixelcnn": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=2, prior="pixelcnn", keep=0.9)),
+    "two_level_codec": Entry(LEVELS),
+    "vqvae2": Entry(VQVAE2Config(LEVELS, prior_width=8, top_layers=1, bottom_layers=1, conditional=True)),
     "real_nvp": Entry(RealNVPConfig(levels=1, depth=1, width=8), SMALL, away_from_the_batch),
     "glow": Entry(GlowConfig(levels=1, depth=2, width=8), SMALL, away_from_the_batch),
     "maf": Entry(MAFConfig(layers=2, hidden=(16,)), {"point": Field((3,), REAL)}, away_from_the_batch),
@@ -209,6 +224,9 @@ ZOO = {
         DDPMConfig(Denoiser(channels=8, multipliers=(1,), blocks=1), timesteps=20, sampling_steps=3, conditional=True)
     ),
     **denoisers(Denoiser("mlp", channels=32, multipliers=(1,), blocks=1)),
+    "vae_gan": Entry(VAEGANConfig(4, (4, 4), 8, (4, 4), (4, 4, 4), 8, share=0.1), SMALL),
+    "vqgan_codec": Entry(GAN_CODEC),
+    "vqgan": Entry(VQGANConfig(GAN_CODEC, 8, 1, 2, conditional=True)),
     "ddgan": Entry(
         DDGANConfig(
             base=4, multipliers=(1,), blocks=1, attention=(), latent=4, style_width=4, mapping_layers=1,

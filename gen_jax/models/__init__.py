@@ -20,7 +20,9 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     VAE        ResidualVAEConfig       residual_vae         ResidualVAE       residual_vae   Cai et al. 2017
     VAE        NVAEConfig              nvae                 NVAE              nvae           Vahdat and Kautz 2020
     VAE        VQCodecConfig           vqvae                VQCodec           vqvae          van den Oord et al. 2017
-    VAE        VQVAEConfig             vqvae                VQVAE             vqvae          van den Oord et al. 2017
+    VAE        VQVAEConfig             vqvae                Latent            vqvae          van den Oord et al. 2017
+    VAE        TwoLevelCodecConfig     vqvae2               TwoLevelCodec     vqvae2         Razavi et al. 2019
+    VAE        VQVAE2Config            vqvae2               Latent            vqvae2         Razavi et al. 2019
     flow       RealNVPConfig           flow                 Flow              flow           Dinh et al. 2017
     flow       GlowConfig              flow                 Flow              flow           Kingma and Dhariwal 2018
     flow       MAFConfig               flow                 Flow              flow           Papamakarios et al. 2017
@@ -56,6 +58,9 @@ What is said here is all there is; ``python -m gen_jax models [WORD]`` prints it
     diffusion  RectificationConfig     rectification        Rectification     rectification  Liu et al. 2023
     diffusion  ClassifierGuidedConfig  classifier_guidance  ClassifierGuided  -              Dhariwal and Nichol 2021
     diffusion  CLDConfig               cld                  CLD               -              Dockhorn et al. 2022
+    hybrid     VAEGANConfig            vae_gan              VAEGAN            vae_gan        Larsen et al. 2016
+    hybrid     VQGANCodecConfig        vqgan                VQGANCodec        vqgan          Esser et al. 2021
+    hybrid     VQGANConfig             vqgan                Latent            vqgan          Esser et al. 2021
     hybrid     DDGANConfig             ddgan                DDGAN             ddgan          Xiao et al. 2022
     hybrid     FVAEGAND2Config         f_vaegan_d2          FeatureVAEGAN     f_vaegan_d2    Xian et al. 2019
 """
@@ -111,9 +116,12 @@ from gen_jax.models.styles import StyleGAN
 from gen_jax.models.two_stage import SecondStageConfig
 from gen_jax.models.unrolled_gan import UnrolledGANConfig
 from gen_jax.models.vae import VAE, DenseVAEConfig, VAEConfig
+from gen_jax.models.vae_gan import VAEGAN, VAEGANConfig
 from gen_jax.models.vdm import VDM, VDMConfig
 from gen_jax.models.veegan import VEEGAN, VEEGANConfig
-from gen_jax.models.vqvae import VQVAE, VQCodec, VQCodecConfig, VQVAEConfig
+from gen_jax.models.vqgan import VQGANCodec, VQGANCodecConfig, VQGANConfig
+from gen_jax.models.vqvae import VQCodec, VQCodecConfig, VQVAEConfig
+from gen_jax.models.vqvae2 import TwoLevelCodec, TwoLevelCodecConfig, VQVAE2Config
 from gen_jax.models.wgan import WGANConfig
 from gen_jax.models.wgan_gp import WGANGPConfig
 from gen_jax.protocol import Configuration, Model

@@ -6,6 +6,7 @@ own game on what the codec makes of the data:
 
 (1) z = encode(x),  the prior's turns on z in place of x
 (2) x = decode(z),  z a sample of the prior
+(3) log p(x) >= log p(x | z(x)) + log p(z(x)),  where z are symbols, of which every code of x is one term
 
 What a latent is, is said by a field: real numbers of a VAE, symbols of a VQ-VAE; a prior is any model of such a field.
 Where the codec's posterior q(z | x) is a law, z may be its mean or, anew in every step, a draw: then the prior learns
@@ -16,7 +17,7 @@ the aggregate posterior E_x q(z | x), which the decoder was trained on, as in th
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 
@@ -62,7 +63,10 @@ class Latent:
     prior: Model
     draws: bool = False  # whether latents are draws from the codec's posterior
 
-    begins: ClassVar[tuple[str, ...]] = ("codec",)  # players that are trained before
+    @property
+    def begins(self) -> tuple[str, ...]:
+        """Players that are trained before: the codec, and those of the prior."""
+        return ("codec", *getattr(self.prior, "begins", ()))
 
     @property
     def makes(self) -> str:
@@ -97,6 +101,23 @@ class Latent:
         return self.codec.from_latents(
             *self._of_codec(params, buffers), self.prior.sample(params, buffers, key, n, **given)
         )
+
+    @property
+    def log_prob_kind(self) -> str:
+        """A lower bound, (3); an AttributeError, as where there is none, of a codec or a prior without likelihoods."""
+        _ = self.codec.log_likelihood, self.prior.log_prob  # type: ignore[attr-defined]
+        return "lower bound"
+
+    @property
+    def log_prob(self) -> Callable[..., jax.Array]:
+        """(3) of a batch, nats ``[B]``, where :attr:`log_prob_kind` is one."""
+        _ = self.log_prob_kind
+        return self._bound
+
+    def _bound(self, params: Params, buffers: Buffers, key: jax.Array, batch: Batch) -> jax.Array:
+        told = self._encoded(params, buffers, batch, key)
+        given_codes = self.codec.log_likelihood(*self._of_codec(params, buffers), key, batch[self.codec.makes])
+        return given_codes + self.prior.log_prob(params, buffers, key, told)  # type: ignore[attr-defined]
 
     def _encoded(self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array) -> Batch:
         own, x = self._of_codec(params, buffers), batch[self.codec.makes]

@@ -58,6 +58,14 @@ class Classifier(nnx.Module):
         features = jax.nn.relu(self.hidden(x.mean((1, 2))))
         return features, self.output(features)
 
+    def layers(self, x: jax.Array, *, key: jax.Array | None = None, train: bool = False) -> list[jax.Array]:
+        """What the convolutions make of ``[B, H, W, inputs]``, one after the other."""
+        found = []
+        for block in self.blocks:
+            x = block(x, train=train)
+            found.append(x)
+        return found
+
 
 class _Block(nnx.Module):
     def __init__(self, inputs: int, outputs: int, *, stride: int, rngs: nnx.Rngs):
