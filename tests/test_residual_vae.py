@@ -58,7 +58,7 @@ def test_only_the_second_stage_learns_and_the_first_s_noise_is_seen(begun):
 @pytest.mark.parametrize("step", mostly_slow([0, 5, 10, 99], 5))
 def test_the_weight_of_the_divergence_rises_in_a_line(begun, step):
     game, params, buffers = begun
-    own = dataclasses.replace(game, beta=3.0, warmup_steps=10)
+    own = dataclasses.replace(game, beta=3.0, kl_warmup=10)
     x = {"image": jax.random.uniform(KEY, (6, 4, 4, 1), minval=-1)}
     loss, aux = jax.jit(lambda step: own.loss(params, buffers, x, KEY, step=step, ema={}))(step)
     expected = -aux.metrics["log_likelihood"] + 3 * min(step / 10, 1) * aux.metrics["kl"]

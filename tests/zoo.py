@@ -154,9 +154,9 @@ ZOO = {
         LatentConfig(VAEConfig(latent=4, widths=(4,), dense=(8,)), SecondStageConfig(4, (8,)), latents="draws"), SMALL
     ),
     "residual_vae": Entry(
-        ResidualVAEConfig(DenseVAEConfig(4, (8,), "gaussian"), 3, (4,), (8,), features=4, warmup_steps=0), SMALL
+        ResidualVAEConfig(DenseVAEConfig(4, (8,), "gaussian"), 3, (4,), (8,), features=4, kl_warmup=0), SMALL
     ),
-    "nvae": Entry(NVAEConfig((8, 4), (1, 2), latent=2, patch=2, warmup_steps=10, importance_samples=2), SMALL),
+    "nvae": Entry(NVAEConfig((8, 4), (1, 2), latent=2, patch=2, kl_warmup=10, importance_samples=2), SMALL),
     "vqvae_codec": Entry(CODEC),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
     "real_nvp": Entry(RealNVPConfig(levels=1, depth=1, width=8), SMALL, away_from_the_batch),
