@@ -12,16 +12,16 @@ import pytest
 from experiments.launch import Measuring, Place
 from gen_jax import Adam, RMSProp, Training
 from gen_jax.checks import Within, field_types, plain
-from gen_jax.models import CONFIGURATIONS, EDMConfig, LatentConfig, VAEConfig
+from gen_jax.models import CONFIGURATIONS, EDMConfig, LatentConfig, ResidualVAEConfig, VAEConfig
 from gen_jax.networks.denoisers import Denoiser
 from gen_jax.protocol import Configuration
 from gen_jax.settings import configuration_from, describe_configuration
 
+OF_OTHERS = {LatentConfig: (VAEConfig(), EDMConfig()), ResidualVAEConfig: (VAEConfig(),)}
 INSTANCES = {
-    kind.__name__: kind()
+    kind.__name__: kind(*OF_OTHERS.get(kind, ()))
     for kind in (*CONFIGURATIONS, Denoiser, Training, Adam, RMSProp, Place, Measuring)
-    if kind is not LatentConfig
-} | {"LatentConfig": LatentConfig(VAEConfig(), EDMConfig())}
+}
 FIELDS = [(name, field.name) for name, made in INSTANCES.items() for field in dataclasses.fields(made)]
 
 

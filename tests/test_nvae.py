@@ -16,9 +16,7 @@ from gen_jax.nn.depthwise import SqueezeExcite, depthwise
 from tests.tiers import mostly_slow
 
 KEY = jax.random.key(0)
-TINY = NVAEConfig(
-    widths=(8, 4), groups=(1, 2), latent=2, patch=2, warmup_steps=10, smoothness=0.0, importance_samples=4
-)
+TINY = NVAEConfig(widths=(8, 4), groups=(1, 2), latent=2, patch=2, kl_warmup=10, smoothness=0.0, importance_samples=4)
 
 
 @pytest.fixture(scope="module")

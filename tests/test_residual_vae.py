@@ -15,6 +15,7 @@ from gen_jax.models.residual_vae import ResidualVAEConfig
 from gen_jax.models.vae import DenseVAEConfig, VAEConfig
 from gen_jax.models.vqvae import VQCodecConfig
 from gen_jax.protocol import Network
+from tests.tiers import mostly_slow
 
 KEY = jax.random.key(0)
 TINY = ResidualVAEConfig(DenseVAEConfig(2, (), "gaussian"), 2, (4,), (8,), features=4, importance_samples=3)
@@ -52,6 +53,16 @@ def test_only_the_second_stage_learns_and_the_first_s_noise_is_seen(begun):
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
     assert loss(moved, KEY) != loss(moved, jax.random.key(1))
     assert [turn.player for turn in game.turns] == ["refiner"] and game.begins == ("codec",)
+
+
+@pytest.mark.parametrize("step", mostly_slow([0, 5, 10, 99], 5))
+def test_the_weight_of_the_divergence_rises_in_a_line(begun, step):
+    game, params, buffers = begun
+    own = dataclasses.replace(game, beta=3.0, kl_warmup=10)
+    x = {"image": jax.random.uniform(KEY, (6, 4, 4, 1), minval=-1)}
+    loss, aux = jax.jit(lambda step: own.loss(params, buffers, x, KEY, step=step, ema={}))(step)
+    expected = -aux.metrics["log_likelihood"] + 3 * min(step / 10, 1) * aux.metrics["kl"]
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_with_two_linear_stages_and_exact_posteriors_the_bound_is_the_likelihood(begun, monkeypatch):

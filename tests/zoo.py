@@ -166,9 +166,9 @@ ZOO = {
         LatentConfig(VAEConfig(latent=4, widths=(4,), dense=(8,)), SecondStageConfig(4, (8,)), latents="draws"), SMALL
     ),
     "residual_vae": Entry(
-        ResidualVAEConfig(VAEConfig(latent=4, widths=(4,), dense=(8,)), 3, (4,), (8,), features=4), SMALL
+        ResidualVAEConfig(DenseVAEConfig(4, (8,), "gaussian"), 3, (4,), (8,), features=4, kl_warmup=0), SMALL
     ),
-    "nvae": Entry(NVAEConfig((8, 4), (1, 2), latent=2, patch=2, warmup_steps=10, importance_samples=2), SMALL),
+    "nvae": Entry(NVAEConfig((8, 4), (1, 2), latent=2, patch=2, kl_warmup=10, importance_samples=2), SMALL),
     "vqvae_codec": Entry(CODEC),
     "fsq_codec": Entry(dataclasses.replace(CODEC, quantiser="fsq", levels=(4, 3))),
     "lfq_codec": Entry(dataclasses.replace(CODEC, quantiser="lfq")),

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 
-def elbo(log_likelihood: jax.Array, kl: jax.Array, *, beta: float = 1.0) -> jax.Array:
+def elbo(log_likelihood: jax.Array, kl: jax.Array, *, beta: float | jax.Array = 1.0) -> jax.Array:
     """(1) from the two terms, each ``[B]``."""
     return log_likelihood - beta * kl
 

@@ -6,7 +6,7 @@ Vahdat and Kautz 2020, "NVAE: A Deep Hierarchical Variational Autoencoder" (arXi
 (1) p(x, z) = p(z_1) prod_l p(z_l | z_<l) p(x | z),  q(z | x) = prod_l q(z_l | z_<l, x)      groups l from the top down
 (2) q(z_l | z_<l, x) = N(m + dm, (s ds)^2)  where  p(z_l | z_<l) = N(m, s^2)                 residual normals
 (3) loss = -E log p(x | z) + b sum_l g_l KL_l + lambda sum_W sigma(W)                        nats per example
-(4) b = 1e-4 to 1 in a line over the first warmup_steps
+(4) b = 1e-4 to 1 in a line over the first kl_warmup
 (5) g_l in proportion to (KL_l + 0.01) / a_l, of mean 1 and not differentiated, while b < 1; 1 afterwards
 (6) log p(x) >= E log (1/k) sum_i p(x | z_i) p(z_i) / q(z_i | x)                             what is reported
 
@@ -45,7 +45,7 @@ class NVAE:
     net: Network  # of a Hierarchy
     shares: tuple[float, ...]  # a_l of (5)
     likelihood: Likelihood
-    warmup_steps: int
+    kl_warmup: int
     smoothness: float  # lambda
     temperature: float
     draws: bool
@@ -81,7 +81,7 @@ class NVAE:
         passed = self._passed(params, buffers, latent_key, x)
         log_likelihood = self.likelihood.log_prob(self.likelihood.target(target_key, x), passed.raw, jnp.zeros(()))
         kl = passed.kl.mean(axis=-1)
-        b = jnp.clip(step / self.warmup_steps, LEAST, 1.0) if self.warmup_steps else jnp.ones(())
+        b = jnp.clip(step / self.kl_warmup, LEAST, 1.0) if self.kl_warmup else jnp.ones(())
         balanced = jnp.where(b < 1, balance(jax.lax.stop_gradient(kl), self.shares), 1.0)
         sigma, vectors = spectral.largest_singular_values(params["hierarchy"], buffers["hierarchy"]["vectors"])
         loss = -log_likelihood.mean() + b * (balanced * kl).sum() + self.smoothness * sigma
@@ -133,7 +133,7 @@ class NVAEConfig:
     """Side of the blocks of pixels that are one place at the lowest scale."""
     likelihood: Literal["mixture", "logistic", "bernoulli"] = "logistic"
     """p(x|z): a mixture of discretised logistics, one, or Bernoulli on binarised pixels."""
-    warmup_steps: Number = 300
+    kl_warmup: Number = 300
     """Steps over which the weight of the KL terms rises from 1e-4 to 1, and in which they are balanced."""
     smoothness: Amount = 1e-2
     """Weight of the sum of the kernels' largest singular values."""
@@ -168,7 +168,7 @@ class NVAEConfig:
             padded(make, shape[:2], self.patch << (len(self.widths) - 1)),
             shares,
             likelihood,
-            self.warmup_steps,
+            self.kl_warmup,
             self.smoothness,
             self.temperature,
             self.samples == "draws",
@@ -176,9 +176,7 @@ class NVAEConfig:
         )
 
 
-REFERENCE = NVAEConfig(
-    widths=(64, 32), groups=(10, 10), latent=20, patch=1, likelihood="bernoulli", warmup_steps=36_000
-)
+REFERENCE = NVAEConfig(widths=(64, 32), groups=(10, 10), latent=20, patch=1, likelihood="bernoulli", kl_warmup=36_000)
 """Scales, groups and latents of the authors' command for binarised MNIST; 30 % of its steps warm up."""
 SMALL = NVAEConfig()
 """For 8x8 digits and 28x28 Fashion-MNIST on a CPU: two scales of patches, 4x4 and 8x8 places of the latter."""

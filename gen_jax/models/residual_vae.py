@@ -10,8 +10,10 @@ is public and its equations were not at hand; these are ours, with latents in th
 (4) L(x) = E_q(z|x) [E_q(u|x,c) log p(x | u, c) - beta KL(q(u | x, c) || p(u))]       the loss is -L, nats per example
 (5) log p(x) >= E log (1/k) sum_i p(x | u_i, c_i) p(u_i) p(z_i) / q(u_i | x, c_i) q(z_i | x)
 
-In (4) the first stage's KL is left out: it does not change. The variance in (2) is that which is best for every batch,
-and the model's its running average, as in :mod:`gen_jax.models.vae`. A sample is the mean c + g(u, c).
+In (4) beta rises from 0 in a line over the first kl_warmup: g is 0 at first, u says nothing, and a KL term of full
+weight would leave it at that. The first stage's KL is left out: it does not change. The variance in (2) is that which
+is best for every batch, and the model's its running average, as in :mod:`gen_jax.models.vae`. A sample is the mean
+c + g(u, c).
 """
 
 import math
@@ -23,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import distributions
-from gen_jax.checks import Amount, Count, plain
+from gen_jax.checks import Amount, Count, Number, plain
 from gen_jax.fields import REAL, Field, Fields, of_images
 from gen_jax.losses.elbo import elbo, importance_weighted_bound
 from gen_jax.models.likelihoods import GAUSSIAN
@@ -44,6 +46,7 @@ class ResidualVAE:
     decoder: Network  # u [B, latent], c [B, H, W, C] -> g, [B, H, W, C]
     latent: int
     beta: float
+    kl_warmup: int
     importance_samples: int
 
     makes: ClassVar[str] = "image"
@@ -94,7 +97,8 @@ class ResidualVAE:
             "coarse_error": jnp.square(x - c).mean(),
         }
         carried = {"refiner": {**own, "log_variance": average}}
-        return -elbo(log_likelihood, kl, beta=self.beta).mean(), Aux(figures, carried)
+        risen = jnp.minimum(step / self.kl_warmup, 1.0) if self.kl_warmup else 1.0
+        return -elbo(log_likelihood, kl, beta=self.beta * risen).mean(), Aux(figures, carried)
 
     def encode(self, params: Params, buffers: Buffers, x: jax.Array, coarse: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log-variance of (3), each ``[B, latent]``."""
@@ -179,6 +183,8 @@ class ResidualVAEConfig:
     """Channels that the latents' decoder lays beside the coarse image."""
     beta: Amount = 1.0
     """Weight of the second stage's KL term; 1 is the evidence lower bound."""
+    kl_warmup: Number = 500
+    """Steps over which it rises to this."""
     importance_samples: Count = 16
     """Draws per image of the reported bound."""
 
@@ -196,8 +202,8 @@ class ResidualVAEConfig:
         encode = partial(network, ConvEncoder, channels=2 * shape[-1], outputs=2 * self.latent, **options)
         decode = partial(network, Refiner, channels=shape[-1], latent=self.latent, features=self.features, **options)
         encoder, decoder = (padded(make, shape[:2], 1 << len(self.widths)) for make in (encode, decode))
-        return ResidualVAE(codec, encoder, decoder, self.latent, self.beta, self.importance_samples)
+        return ResidualVAE(codec, encoder, decoder, self.latent, self.beta, self.kl_warmup, self.importance_samples)
 
 
-SMALL = ResidualVAEConfig(CODEC)
+SMALL = ResidualVAEConfig(CODEC, latent=16, widths=(16, 32))
 """For 8x8 digits and 28x28 Fashion-MNIST on a CPU."""
