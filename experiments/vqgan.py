@@ -2,9 +2,12 @@
 
     python -m experiments.vqgan --data fashion_mnist --workdir runs/vqgan
 
-Hardware: 2 CPU cores for the small preset. ``--preset reference`` is for 256x256 colour. The features of the perceptual
-loss are those of the classifier that comes with the library for the data, random ones where there is none: not VGG's,
-and, where there is one, those of FD-digits and FD-fashion, which therefore flatter it.
+Hardware: 2 CPU cores for the small preset. On a machine that was shared with some fifteen other processes, 360 seconds
+were 212 steps of the codec, before its critic was to start, and 441 of the transformer: garments and shoes with clean
+outlines, FD-fashion 3.96 and coverage 0.12 (1,000 images). ``--preset reference`` is for 256x256 colour.
+
+The features of the perceptual loss are those of the classifier that comes with the library for the data, random ones
+where there is none: not VGG's, and, where there is one, those of FD-digits and FD-fashion, which therefore flatter it.
 """
 
 from dataclasses import dataclass, replace
