@@ -7,6 +7,7 @@ another configuration on it is refused, by ``config.json`` and by what every che
 
 import dataclasses
 import functools
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,10 @@ from gen_jax.protocol import Configuration, Model, State, players, turns_taken
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError, claimed, describe, known_settings, record
 from gen_jax.train import loop, shard
+from gen_jax.train.files import write_atomically
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import RECIPES, Adam, Optimizer, Recipe, learning_rate
+from gen_jax.train.room import writing
 from gen_jax.train.state import BeginError
 
 Examples: TypeAlias = np.ndarray | str | Path | data.Source | Mapping[str, Any]
@@ -309,5 +312,8 @@ def _draw(run: Run, sources: Sequence[data.Source], path: Path) -> None:
     picture = run.picture(key, _GRID, **given)
     if jax.process_index() == 0:
         folder = path / "samples"
-        folder.mkdir(exist_ok=True)
-        picture.save(folder / f"{run.step:08d}.png")
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+        content = io.BytesIO()
+        picture.save(content, format="PNG")
+        write_atomically(folder / f"{run.step:08d}.png", content.getvalue())

@@ -6,10 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
+from gen_jax import __main__ as command
+from gen_jax.evaluate.tensors import write_tensors
+from gen_jax.train import files
 from gen_jax.train.checkpoint import Checkpoints
-from gen_jax.train.room import DiskFullError, disk_error
+from gen_jax.train.room import DiskFullError, disk_error, writing
 from tests.processes import COMMON, MODELS, ROOT, environment
 from tests.test_train import play
 
@@ -30,8 +35,40 @@ def test_a_full_disk_is_told_however_it_is_said(error, tmp_path):
 
 def test_another_disk_error_names_its_file(tmp_path):
     found = disk_error(OSError(errno.EIO, "Input/output error"), tmp_path / "x", "writing", 1)
-    assert not isinstance(found, DiskFullError) and found.errno == errno.EIO and found.filename == str(tmp_path / "x")
+    assert not isinstance(found, DiskFullError) and found.errno == errno.EIO
+    assert str(found) == f"writing {tmp_path / 'x'} failed: Input/output error"
     assert "writing /x failed: odd" in str(disk_error(ValueError("odd"), Path("/x"), "writing", 1))
+
+
+FULL_DEVICE = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL_DEVICE.exists(), reason="no device that is always full")
+@pytest.mark.parametrize(
+    ("file", "write"),
+    [
+        ("x.jsonl", lambda path: files.append(path, {"step": 1})),
+        ("x.npy", lambda path: command._save(path, np.zeros((999, 9), np.uint8))),
+    ],
+)
+def test_whatever_is_written_names_itself_where_the_disk_is_full(file, write, tmp_path):
+    path = tmp_path / file
+    path.symlink_to(FULL_DEVICE)
+    with pytest.raises(DiskFullError, match=f"writing {path} failed: the disk is full"), writing(path):
+        write(path)
+
+
+@pytest.mark.skipif(not FULL_DEVICE.exists(), reason="no device that is always full")
+def test_arrays_that_a_full_disk_has_cut_off_are_told(tmp_path, monkeypatch):
+    def full(arrays, path, metadata):
+        with pytest.raises(OSError) as found, open(FULL_DEVICE, "wb", buffering=0) as file:
+            file.write(b"x")
+        raise safetensors.SafetensorError(f"Error while serializing: I/O error: {found.value.strerror} (os error 28)")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(DiskFullError, match=f"writing {path} failed: the disk is full"), writing(path):
+        write_tensors(path, {"x": np.zeros(9)}, {})
 
 
 def test_a_save_that_a_full_disk_has_cut_off_says_the_size_of_the_state(tmp_path, monkeypatch):
