@@ -137,6 +137,8 @@ def launch(presets: Mapping[str, Any], *, name: str, doc: str | None, main: Call
         )
         cli.use_compilation_cache()
         place = getattr(settings, "place", Place())
+        if not getattr(settings, "workdir", place.workdir):
+            raise cli.UsageError("--workdir: expected a directory, got none; . is the one that you are in")
         with _joined(place), watch.limited(place.stall_seconds):
             (main or functools.partial(train, title=name))(settings)
 

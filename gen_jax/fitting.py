@@ -8,6 +8,7 @@ another configuration on it is refused, by ``config.json`` and by what every che
 import dataclasses
 import functools
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from jax.sharding import Mesh
 
 from gen_jax import data
 from gen_jax.begin import Beginning, begun
-from gen_jax.fields import Fields
+from gen_jax.fields import PIXELS, Fields
 from gen_jax.protocol import Configuration, Model, State, players, turns_taken
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError, claimed, describe, known_settings, record
@@ -79,6 +80,7 @@ def fit(
     """
     sources = _sources(examples, labels, image_size)
     fields = {name: field for source in sources for name, field in source.fields.items()}
+    _check_crop(fields, crop)
     model = _built(configuration, fields)
     training = _with_batch(training, model)
     recipes = _by_player(optimizers, model)
@@ -226,6 +228,13 @@ def _check(
                 f"{player} never moves in this game, and would begin with nothing trained; give the run that it"
                 f" comes from: begin={{{player!r}: run}}, on the command line --begin {player}=DIRECTORY"
             )
+
+
+def _check_crop(fields: Fields, crop: int) -> None:
+    for name, field in fields.items():
+        side = min(field.shape[-3:-1]) if field.kind is PIXELS else math.inf
+        if not 0 <= crop < side:
+            raise ConfigError(f"crop: expected 0 or more, and less than the {side} pixels of the {name}, got {crop}")
 
 
 def _turns(model: Model, player: str, training: Training) -> int:

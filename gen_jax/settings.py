@@ -28,6 +28,7 @@ _FREE = (
     "training.seconds",
     "training.log_every",
     "training.checkpoint_every",
+    "training.keep",
     "training.sample_every",
     "training.evaluate_every",
     "training.steps_per_call",
@@ -223,6 +224,8 @@ def claimed(
     if directory is None:
         yield None
         return
+    if not str(directory):
+        raise ConfigError("expected a directory, got ''; '.' is the one that you are in")
     path = Path(directory)
     if before is not None and Checkpoints(path / "checkpoints").any():
         _check_same(path, held(before), held(settings))

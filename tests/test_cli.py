@@ -100,9 +100,18 @@ def _bad_flags():
     yield ["--processes", "2"], "need the --coordinator"
     yield ["--processes", "0"], "expected 1 or more, got 0"
     yield ["--process", "-1"], "expected 0 or more, got -1"
+    yield ["--crop", "8"], "crop: expected 0 or more, and less than the 8 pixels of the image, got 8"
     yield ["--begin", "vae"], "expected PLAYER=DIRECTORY"
     yield ["--begin", "vae=/nowhere"], "holds no run"
     yield ["--metrics", "fidd", "--evaluate-every", "1"], "unknown metric 'fidd'"
+
+
+def test_no_directory_is_not_the_one_that_one_is_in(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("vae", "trilemma"):
+        status, lines = run(["--workdir", ""], capsys, monkeypatch, name)
+        assert status == 2 and len(lines) == 1 and "--workdir: expected a directory" in lines[0]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

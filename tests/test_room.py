@@ -5,13 +5,17 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from gen_jax import __main__ as command
+from gen_jax import data
 from gen_jax.evaluate.tensors import write_tensors
+from gen_jax.fields import to_json
+from gen_jax.run import Run
 from gen_jax.train import files
 from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.room import DiskFullError, disk_error, writing
@@ -84,6 +88,14 @@ def test_a_state_that_cannot_fit_is_refused_before_it_is_compiled(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1 << 20, 1 << 20))
     with pytest.raises(MemoryError, match=r"the state takes [0-9,]+ bytes or more, and 0 are left to this process"):
         play()
+
+
+def test_samples_that_cannot_fit_are_refused_before_they_are_drawn(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1 << 20, 1 << 20))
+    fields = data.from_arrays(np.zeros((2, 8, 8, 1), np.uint8)).fields
+    run = Run(SimpleNamespace(makes="image", given=()), None, {}, {}, 6, {"fields": to_json(fields)})
+    with pytest.raises(MemoryError, match="so many samples at a time takes 25,600,000,000 bytes or more"):
+        run.sample(0, 10**8, batch_size=10**8)
 
 
 @pytest.mark.slow
