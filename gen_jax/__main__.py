@@ -201,4 +201,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.execute(lambda: main(sys.argv[1:]), data_error=data.DataError))
+    cli.end(lambda: main(sys.argv[1:]), data_error=data.DataError)

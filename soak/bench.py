@@ -68,7 +68,8 @@ class Bench:
         """Counts a trial."""
         self.tried += 1
         if not holds:
-            self.failures.append(f"{what}: {str(why)[-600:]}")
+            said = str(why)
+            self.failures.append(f"{what}: {said if len(said) < 4000 else f'{said[:1000]} ... {said[-3000:]}'}")
         return holds
 
     @contextlib.contextmanager

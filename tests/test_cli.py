@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -267,6 +269,24 @@ def test_out_of_memory_is_one_line(capsys):
         assert cli.execute(main, data_error=data.DataError) == 4
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: out of memory (") and "lower the batch size" in line
+
+
+@pytest.mark.parametrize("debugging", [False, True])
+def test_what_other_threads_tell_of_an_error_is_kept_back(debugging, capsys, monkeypatch):
+    def main():
+        failing = threading.Thread(target=lambda: 1 / 0)
+        failing.start()
+        failing.join()
+        sys.unraisablehook(SimpleNamespace(exc_type=ValueError, exc_value=ValueError(), object=None))
+        raise OSError(5, "Input/output error", "x")
+
+    told: list = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    monkeypatch.setenv("GEN_JAX_DEBUG", "1" if debugging else "")
+    assert cli.execute(main, data_error=data.DataError) == 74
+    assert len(told) == 2 * debugging and capsys.readouterr().err.splitlines()[-1].startswith("error: [Errno 5]")
+    assert threading.excepthook == sys.unraisablehook == told.append
 
 
 def test_an_unforeseen_error_keeps_its_traceback():
