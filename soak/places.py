@@ -35,7 +35,7 @@ def r11(bench: Bench) -> None:
     )
     pair = bench.folder / "whole"
     assert all(bench.end(process).status == 0 for process in start_pair(pair, *CONSTANT, "--steps", str(steps)))
-    for number, rank in bench.some(kinds * 3):
+    for number, rank in bench.some(kinds * 2):
         with bench.trial(f"{number.name} to {rank}") as place:
             both = start_pair(place, *CONSTANT, "--steps", "100000", "--lost-seconds", "5")
             try:
