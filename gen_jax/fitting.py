@@ -79,8 +79,7 @@ def fit(
       DataError, ConfigError, CheckpointError, DivergedError, InterruptedRun: see there.
     """
     sources = _sources(examples, labels, image_size)
-    fields = {name: field for source in sources for name, field in source.fields.items()}
-    _check_crop(fields, crop)
+    fields = _fields(sources, crop)
     model = _built(configuration, fields)
     training = _with_batch(training, model)
     recipes = _by_player(optimizers, model)
@@ -230,11 +229,14 @@ def _check(
             )
 
 
-def _check_crop(fields: Fields, crop: int) -> None:
+def _fields(sources: Sequence[data.Source], crop: int) -> Fields:
+    """Those of all sources, all of which are larger than what is cropped."""
+    fields = {name: field for source in sources for name, field in source.fields.items()}
     for name, field in fields.items():
         side = min(field.shape[-3:-1]) if field.kind is PIXELS else math.inf
         if not 0 <= crop < side:
             raise ConfigError(f"crop: expected 0 or more, and less than the {side} pixels of the {name}, got {crop}")
+    return fields
 
 
 def _turns(model: Model, player: str, training: Training) -> int:
