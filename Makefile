@@ -9,7 +9,7 @@ SECONDS_PER_MODEL ?= 45
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .PHONY: demo test prove soak check experiments notebooks notebook-outputs small-trilemma benchmark benchmark-metrics \
-  benchmark-sampling parity format clean
+  benchmark-sampling benchmark-saving parity format clean
 
 $(VENV)/made: requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gen_jax needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -60,6 +60,9 @@ benchmark:  ## against PyTorch, in a virtual environment of its own
 
 benchmark-metrics: .venv-parity/made  ## whole measurements against torch-fidelity, and the distance against scipy
 	.venv-parity/bin/python -m benchmarks.metrics
+
+benchmark-saving: $(VENV)/made  ## what hashing and checking add to a run that saves
+	$(RUN) -m benchmarks.saving
 
 benchmark-sampling: .venv-parity/made  ## seconds of an image against diffusers and diffrax
 	.venv-parity/bin/python -m benchmarks.sampling

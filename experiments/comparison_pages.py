@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gen_jax.pictures import image_grid
+from gen_jax.train.files import write_atomically
 
 Report = Mapping[str, Any]
 INK, GRID = "#1f2933", "#d9dee3"
@@ -77,7 +78,7 @@ says whether a figure is a bound. Models without a likelihood have none.</p>
 <div class="scroll">{_definitions(protocol)}</div>
 <h2>Settings of every run</h2>
 {_settings(report)}"""
-    path.write_text(_PAGE.format(title=title, body=body))
+    write_atomically(path, _PAGE.format(title=title, body=body))
 
 
 def _scatter(axis: Axes, report: Report) -> None:

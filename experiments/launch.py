@@ -8,7 +8,6 @@ changes one field.
 import functools
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -141,16 +140,12 @@ def launch(presets: Mapping[str, Any], *, name: str, doc: str | None, main: Call
         )
         cli.use_compilation_cache()
         place = getattr(settings, "place", Place())
+        if not getattr(settings, "workdir", place.workdir):
+            raise cli.UsageError("--workdir: expected a directory, got none; . is the one that you are in")
         with _joined(place), watch.limited(place.stall_seconds):
             (main or functools.partial(train, title=name))(settings)
 
-    status = 1
-    try:
-        status = cli.execute(run, data_error=data.DataError)
-    except Exception:  # that nobody has foreseen
-        traceback.print_exc()
-    peers.end_alone(status)
-    sys.exit(status)
+    cli.end(run, data_error=data.DataError, before=peers.end_alone)
 
 
 def train(settings: Any, *, title: str, begin: Mapping[str, Beginning] | None = None) -> Run:

@@ -55,6 +55,7 @@ def sample(directory: Path, settings: Sample) -> None:
     from gen_jax.pictures import image_grid
     from gen_jax.run import load
     from gen_jax.settings import ConfigError
+    from gen_jax.train.room import writing
 
     out = Path(settings.out)
     folder = settings.out.endswith("/")
@@ -72,18 +73,32 @@ def sample(directory: Path, settings: Sample) -> None:
         given["label"] = settings.label
     try:
         if out.suffix == ".png":
-            run.picture(settings.seed, settings.number, **given).save(out)
+            picture = run.picture(settings.seed, settings.number, **given)
+            with writing(out):
+                picture.save(out)
         elif folder:
-            out.mkdir(parents=True, exist_ok=True)
+            with writing(out):
+                out.mkdir(parents=True, exist_ok=True)
             drawn = run.draws(settings.seed, settings.number, batch_size=settings.batch_size, **given)
             for index, image in enumerate(image for images in drawn for image in images):
-                image_grid(image[None], scale=1).save(out / f"{index:06d}.png")
+                with writing(out / f"{index:06d}.png"):
+                    image_grid(image[None], scale=1).save(out / f"{index:06d}.png")
         else:
-            np.save(out, run.sample(settings.seed, settings.number, batch_size=settings.batch_size, **given))
+            _save(out, run.sample(settings.seed, settings.number, batch_size=settings.batch_size, **given))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     what = f"{run.model.makes}s" if settings.number > 1 else run.model.makes
     print(f"{settings.number} {what} of {directory} at step {run.step}: {out}")
+
+
+def _save(out: Path, samples: np.ndarray) -> None:
+    """As ``np.save``, which does not say that a disk is full."""
+    from gen_jax.train.room import writing
+
+    samples = np.ascontiguousarray(samples)
+    with writing(out, samples.nbytes), open(out, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(samples))
+        file.write(samples.data)
 
 
 def info(directory: Path, settings: Info) -> None:
@@ -186,4 +201,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.execute(lambda: main(sys.argv[1:]), data_error=data.DataError))
+    cli.end(lambda: main(sys.argv[1:]), data_error=data.DataError)

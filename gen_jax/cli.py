@@ -13,11 +13,12 @@ import logging
 import os
 import re
 import sys
+import threading
 import traceback
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
@@ -117,17 +118,49 @@ def _status(error: Exception) -> int | None:
     return next((status for kind, status in statuses.items() if isinstance(error, kind)), None)
 
 
+def end(
+    main: Callable[[], None], *, data_error: type[Exception], before: Callable[[int], object] = lambda status: None
+) -> NoReturn:
+    """Ends the process with the status of :func:`execute`, after ``before`` was told it; 1 where nobody foresaw it.
+
+    At once, where a disk has failed: what still tries to write in other threads would be waited for, and tell of it.
+    """
+    with _one_line_errors():
+        status = 1
+        try:
+            status = execute(main, data_error=data_error)
+        except Exception:
+            traceback.print_exc()
+        before(status)
+        if status in (FULL, DISK) and not debugging():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        sys.exit(status)
+
+
 @contextlib.contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """What Orbax logs of an error, with the stacks of its threads, is shown by :func:`debugging` alone."""
-    logger = logging.getLogger("absl")
-    before = logger.level
-    if not debugging():
-        logger.setLevel(logging.CRITICAL)
+    """What the threads of other packages tell of an error, with their stacks, is shown by :func:`debugging` alone."""
+    if debugging():
+        yield
+        return
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels, hooks = [logger.level for logger in loggers], (sys.excepthook, sys.unraisablehook, threading.excepthook)
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    # What this thread raises is caught, so that the hooks are called by others, some of them not Python's.
+    sys.excepthook = sys.unraisablehook = threading.excepthook = _say_nothing
     try:
         yield
     finally:
-        logger.setLevel(before)
+        sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+
+
+def _say_nothing(*_: object) -> None:
+    pass
 
 
 @contextlib.contextmanager

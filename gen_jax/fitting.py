@@ -7,6 +7,8 @@ another configuration on it is refused, by ``config.json`` and by what every che
 
 import dataclasses
 import functools
+import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +21,15 @@ from jax.sharding import Mesh
 
 from gen_jax import data
 from gen_jax.begin import Beginning, begun
-from gen_jax.fields import Fields
+from gen_jax.fields import PIXELS, Fields
 from gen_jax.protocol import Configuration, Model, State, players, turns_taken
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError, claimed, describe, known_settings, record
 from gen_jax.train import loop, shard
+from gen_jax.train.files import write_atomically
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import RECIPES, Adam, Optimizer, Recipe, learning_rate
+from gen_jax.train.room import writing
 from gen_jax.train.state import BeginError
 
 Examples: TypeAlias = np.ndarray | str | Path | data.Source | Mapping[str, Any]
@@ -75,7 +79,7 @@ def fit(
       DataError, ConfigError, CheckpointError, DivergedError, InterruptedRun: see there.
     """
     sources = _sources(examples, labels, image_size)
-    fields = {name: field for source in sources for name, field in source.fields.items()}
+    fields = _fields(sources, crop)
     model = _built(configuration, fields)
     training = _with_batch(training, model)
     recipes = _by_player(optimizers, model)
@@ -225,6 +229,16 @@ def _check(
             )
 
 
+def _fields(sources: Sequence[data.Source], crop: int) -> Fields:
+    """Those of all sources, all of which are larger than what is cropped."""
+    fields = {name: field for source in sources for name, field in source.fields.items()}
+    for name, field in fields.items():
+        side = min(field.shape[-3:-1]) if field.kind is PIXELS else math.inf
+        if not 0 <= crop < side:
+            raise ConfigError(f"crop: expected 0 or more, and less than the {side} pixels of the {name}, got {crop}")
+    return fields
+
+
 def _turns(model: Model, player: str, training: Training) -> int:
     """That a player takes in its run; 0 where the clock ends it."""
     return 0 if training.seconds else turns_taken(model.turns, player, training.steps)
@@ -309,5 +323,8 @@ def _draw(run: Run, sources: Sequence[data.Source], path: Path) -> None:
     picture = run.picture(key, _GRID, **given)
     if jax.process_index() == 0:
         folder = path / "samples"
-        folder.mkdir(exist_ok=True)
-        picture.save(folder / f"{run.step:08d}.png")
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+        content = io.BytesIO()
+        picture.save(content, format="PNG")
+        write_atomically(folder / f"{run.step:08d}.png", content.getvalue())

@@ -21,12 +21,14 @@ from gen_jax.train.checkpoint import Checkpoints
 from gen_jax.train.files import write_atomically
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import RECIPES, Optimizer
+from gen_jax.train.room import writing
 
 _FREE = (
     "training.steps",
     "training.seconds",
     "training.log_every",
     "training.checkpoint_every",
+    "training.keep",
     "training.sample_every",
     "training.evaluate_every",
     "training.steps_per_call",
@@ -222,23 +224,28 @@ def claimed(
     if directory is None:
         yield None
         return
+    if not str(directory):
+        raise ConfigError("expected a directory, got ''; '.' is the one that you are in")
     path = Path(directory)
     if before is not None and Checkpoints(path / "checkpoints").any():
         _check_same(path, held(before), held(settings))
-    path.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
     if jax.process_index():
         yield path
         return
-    with open(path / ".lock", "a+") as lock:
+    with writing(path / ".lock"):
+        file = open(path / ".lock", "a+b", buffering=0)  # noqa: SIM115
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            owner = lock.read().strip() or "unknown"
+            owner = lock.read().decode(errors="replace").strip() or "unknown"
             raise ConfigError(f"{path} is in use by process {owner}; choose another --workdir") from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()} on {os.uname().nodename}")
-        lock.flush()
+        with writing(path / ".lock"):
+            lock.truncate(0)
+            lock.write(f"{os.getpid()} on {os.uname().nodename}".encode())
         yield path
 
 

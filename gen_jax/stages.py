@@ -21,6 +21,7 @@ from gen_jax.settings import STAGES, ConfigError
 from gen_jax.train.files import write_atomically
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import Optimizer
+from gen_jax.train.room import writing
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def fit_stages(
     """
     _check(stages)
     if directory is not None and jax.process_index() == 0:
-        Path(directory).mkdir(parents=True, exist_ok=True)
+        with writing(Path(directory)):
+            Path(directory).mkdir(parents=True, exist_ok=True)
         names = json.dumps({"stages": [stage.name for stage in stages]}, indent=1)
         write_atomically(Path(directory) / STAGES, names + "\n")
     whole, run = sum(stage.share for stage in stages), None

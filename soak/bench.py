@@ -1,6 +1,7 @@
 """What every goal works with: places, processes, references, and the count of what was tried and what held."""
 
 import contextlib
+import fcntl
 import functools
 import os
 import random
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from gen_jax.__main__ import describe
 from gen_jax.train.files import read_log
 from tests import processes
 from tests.processes import ROOT
@@ -45,14 +47,14 @@ class Bench:
       folder: where its runs go; removed with what is in it at the end.
       scale: of every number of trials.
       seed: of all that is random.
-      references: shared by all goals, hashes of runs that nothing happened to.
+      references: shared by all goals, runs that nothing happened to.
     """
 
     def __init__(self, folder: Path, scale: float, seed: int, references: Path):
         self.folder, self.scale, self.references = folder, scale, references
         self.random = random.Random(seed)
-        self.tried, self.failures = 0, list[str]()
-        self._places = 0
+        self.tried, self.failures, self.notes = 0, list[str](), list[str]()
+        self._places, self._known = 0, dict[Path, str]()
 
     def number(self, whole: int) -> int:
         """Of the trials of a whole soak, those of this one."""
@@ -66,12 +68,13 @@ class Bench:
         """Counts a trial."""
         self.tried += 1
         if not holds:
-            self.failures.append(f"{what}: {str(why)[-600:]}")
+            said = str(why)
+            self.failures.append(f"{what}: {said if len(said) < 4000 else f'{said[:1000]} ... {said[-3000:]}'}")
         return holds
 
     @contextlib.contextmanager
-    def trial(self, what: str) -> Iterator[Path]:
-        """A trial with a new place, which fails by an assertion or whatever else is raised."""
+    def trial(self, what: str, counts: int = 1) -> Iterator[Path]:
+        """A trial with a new place, which fails by an assertion or whatever else is raised; it counts as so many."""
         self._places += 1
         place = self.folder / str(self._places)
         try:
@@ -80,6 +83,7 @@ class Bench:
         except Exception as error:
             self.check(what, False, f"{type(error).__name__} {error}")
         finally:
+            self.tried += counts - 1
             shutil.rmtree(place, ignore_errors=True)
 
     def start(self, family: str, workdir: Path, *extra: str, **options: Any) -> subprocess.Popen:
@@ -107,27 +111,40 @@ class Bench:
         self.same(family, workdir, *extra)
 
     def same(self, family: str, workdir: Path, *extra: str) -> None:
-        """A finished run has the bits and the rows of one that nothing happened to."""
-        found, expected = processes.sha256(workdir), processes.sha256(self.reference(family, *extra))
-        assert found == expected, f"{found} is not {expected}"
-        rows, whole = (_rows(place) for place in (workdir, self.reference(family, *extra)))
-        assert rows == whole, "metrics.jsonl differs"
+        """A finished run has the bits, the rows and the pictures of one that nothing happened to."""
+        whole = self.reference(family, *extra)
+        if whole not in self._known:
+            self._known[whole] = bits(whole)
+        assert bits(workdir) == self._known[whole], f"{bits(workdir)} is not {self._known[whole]}"
+        for log in ("metrics.jsonl", "evaluation.jsonl"):
+            assert _rows(workdir / log) == _rows(whole / log), f"{log} differs"
+        pictures = [{file.name: file.read_bytes() for file in (run / "samples").iterdir()} for run in (workdir, whole)]
+        assert pictures[0] == pictures[1], "pictures differ"
         left = [path.name for path in (workdir / "checkpoints").glob("*.orbax-checkpoint-tmp")]
         assert len(left) <= 1, left
 
-    def reference(self, family: str, *extra: str) -> Path:
+    def reference(self, family: str, *extra: str, devices: int = 1) -> Path:
         """A finished run that nothing happened to."""
-        place = self.references / "-".join([family, *(part.strip("-").replace("/", "_") for part in extra)])
-        if not place.exists():
-            unfinished = place.with_suffix(".unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            assert self.run(family, unfinished, *extra).status == 0
-            unfinished.rename(place)
+        parts = [family, *(part.strip("-").replace("/", "_") for part in extra), str(devices)]
+        with self.made("-".join(parts)) as place:
+            if not place.exists():
+                ended = self.run(family, place, *extra, env=on_devices(devices))
+                if ended.status != 0:
+                    shutil.rmtree(place, ignore_errors=True)
+                assert ended.status == 0, ended
         return place
 
-    def copy(self, family: str, place: Path, *extra: str) -> Path:
+    @contextlib.contextmanager
+    def made(self, name: str) -> Iterator[Path]:
+        """What is made once for all goals, by whoever comes first; it is there when it is whole."""
+        place = self.references / name
+        with open(place.with_name(f".{name}"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield place
+
+    def copy(self, family: str, place: Path, *extra: str, devices: int = 1) -> Path:
         """A copy of such a run, to be spoilt."""
-        return Path(shutil.copytree(self.reference(family, *extra), place))
+        return Path(shutil.copytree(self.reference(family, *extra, devices=devices), place))
 
     def half(self, place: Path) -> Path:
         """A copy of a VAE's run as it was before its last save, 24."""
@@ -137,22 +154,29 @@ class Bench:
 
     def wait_for_rows(self, process: subprocess.Popen, workdir: Path, rows: int) -> None:
         """Until so many rows are written, or the process has ended."""
-        began = time.monotonic()
-        while process.poll() is None and time.monotonic() - began < LIMIT:
+
+        def written() -> bool:
             with contextlib.suppress(OSError):
-                if (workdir / "metrics.jsonl").read_bytes().count(b"\n") >= rows:
-                    return
+                return (workdir / "metrics.jsonl").read_bytes().count(b"\n") >= rows
+            return False
+
+        self.wait_until(process, written)
+
+    def wait_until(self, process: subprocess.Popen, condition: Callable[[], bool]) -> None:
+        """Until something is so, or the process has ended."""
+        began = time.monotonic()
+        while process.poll() is None and time.monotonic() - began < LIMIT and not condition():
             time.sleep(0.002)
 
     @functools.cached_property
     def shim(self) -> dict[str, str] | None:
         """The environment that counts and spoils a process's calls of the file system; None without a compiler."""
-        library = self.references / "faults.so"
         compiler = shutil.which("cc") or shutil.which("gcc")
         if not sys.platform.startswith("linux") or compiler is None:
             return None
-        if not library.exists():
-            subprocess.check_call([compiler, "-O1", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"])
+        with self.made("faults.so") as library:
+            if not library.exists():
+                subprocess.check_call([compiler, "-O1", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"])
         return {"LD_PRELOAD": str(library)}
 
     def suite(self, *files: str, chosen: str = "") -> None:
@@ -171,9 +195,20 @@ class Bench:
                 self.check(case.get("name", ""), not bad, bad)
 
 
-def _rows(place: Path) -> list[dict[str, Any]]:
-    """The rows of a run without what the clock has put into them."""
-    return [{k: v for k, v in row.items() if "second" not in k} for row in read_log(place / "metrics.jsonl")]
+def _rows(log: Path) -> list[dict[str, Any]]:
+    """The rows of a log without what the clock has put into them."""
+    return [{k: v for k, v in row.items() if "second" not in k} for row in read_log(log)]
+
+
+def bits(workdir: Path) -> str:
+    """Step and hash of the whole state that a run has saved last."""
+    found = describe(workdir)
+    return f"{found['step']}: {found['state_sha256']}"
+
+
+def on_devices(count: int) -> dict[str, str]:
+    """The environment of a process with so many."""
+    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"} if count > 1 else {}
 
 
 Goal = Callable[[Bench], None]

@@ -1,6 +1,6 @@
 /* Loaded before the C library: counts the calls of a process that change what lies under $SOAK_UNDER, and at call
-   $SOAK_AT kills it ($SOAK_ERROR unset) or lets that call and all later ones of its kind fail with that error number.
-   With $SOAK_COUNT, the number of calls is written there. */
+   $SOAK_AT kills it, or with $SOAK_ERROR lets that call and all later ones fail with that error number, or with
+   $SOAK_WAITS lets them wait for ever. With $SOAK_COUNT, a byte is written there for every call. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -41,6 +41,7 @@ static int struck(void) {
     if (file >= 0) { if (written(file, ".", 1) < 0) {} close(file); }
   }
   if (!at || number < atol(at)) return 0;
+  if (getenv("SOAK_WAITS")) { for (;;) pause(); }
   if (!error) { if (number == atol(at)) { kill(getpid(), SIGKILL); pause(); } return 0; }
   errno = atoi(error);
   return 1;
@@ -98,3 +99,10 @@ ON_FILE(int, fsync, (int file), (file))
 ON_FILE(int, fdatasync, (int file), (file))
 ON_FILE(int, ftruncate, (int file, off_t size), (file, size))
 ON_FILE(int, ftruncate64, (int file, off64_t size), (file, size))
+
+/* A number that is used again may be of something else. */
+int close(int file) {
+  REAL(close);
+  if (file >= 0 && file < FILES) ours[file] = 0;
+  return real(file);
+}

@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+import threading
 import warnings
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -102,9 +104,18 @@ def _bad_flags():
     yield ["--processes", "2"], "need the --coordinator"
     yield ["--processes", "0"], "expected 1 or more, got 0"
     yield ["--process", "-1"], "expected 0 or more, got -1"
+    yield ["--crop", "8"], "crop: expected 0 or more, and less than the 8 pixels of the image, got 8"
     yield ["--begin", "vae"], "expected PLAYER=DIRECTORY"
     yield ["--begin", "vae=/nowhere"], "holds no run"
     yield ["--metrics", "fidd", "--evaluate-every", "1"], "unknown metric 'fidd'"
+
+
+def test_no_directory_is_not_the_one_that_one_is_in(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("vae", "trilemma"):
+        status, lines = run(["--workdir", ""], capsys, monkeypatch, name)
+        assert status == 2 and len(lines) == 1 and "--workdir: expected a directory" in lines[0]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -260,6 +271,24 @@ def test_out_of_memory_is_one_line(capsys):
         assert cli.execute(main, data_error=data.DataError) == 4
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: out of memory (") and "lower the batch size" in line
+
+
+@pytest.mark.parametrize("debugging", [False, True])
+def test_what_other_threads_tell_of_an_error_is_kept_back(debugging, capsys, monkeypatch):
+    def main():
+        failing = threading.Thread(target=lambda: 1 / 0)
+        failing.start()
+        failing.join()
+        sys.unraisablehook(SimpleNamespace(exc_type=ValueError, exc_value=ValueError(), object=None))
+        raise OSError(5, "Input/output error", "x")
+
+    told: list = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    monkeypatch.setenv("GEN_JAX_DEBUG", "1" if debugging else "")
+    assert cli.execute(main, data_error=data.DataError) == 74
+    assert len(told) == 2 * debugging and capsys.readouterr().err.splitlines()[-1].startswith("error: [Errno 5]")
+    assert threading.excepthook == sys.unraisablehook == told.append
 
 
 def test_an_unforeseen_error_keeps_its_traceback():

@@ -112,6 +112,7 @@ def test_a_run_is_sampled_as_it_is_measured(trained, capsys):
         (["{}/a", "digits:test", "--metric", "fid"], 2, "did you mean --metrics?"),
         (["{}/a", "digits:test", "--metrics", "fdi"], 2, "unknown metric 'fdi'; there are fid, kid"),
         (["{}/b", "digits:test"], 3, "check the path"),
+        (["/nowhere/a", "/nowhere/b"], 3, "/nowhere/b"),  # and no word of the network that they would be measured in
         (["{}/a", "digitz"], 3, "did you mean 'digits'?"),
         (["{}/a", "digits:dev"], 3, "no split 'dev'"),
         (["{}/colour.npy", "digits:test"], 2, "takes images [N, H, W, 1]"),

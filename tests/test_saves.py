@@ -6,18 +6,22 @@ import functools
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 import gen_jax
 from gen_jax import Adam, ConfigError, settings
+from gen_jax.data import from_arrays
+from gen_jax.fitting import _draw
 from gen_jax.run import model_of
 from gen_jax.settings import read_settings
 from gen_jax.train import files
 from gen_jax.train.checkpoint import CheckpointError, Checkpoints, flatten, state_sha256
 from gen_jax.train.manifest import verify, write_manifest
 from gen_jax.train.owed import Owed
+from gen_jax.train.room import DiskFullError
 from tests.test_train import IMAGES, QUICK, TINY, fit, play
 
 
@@ -116,6 +120,18 @@ def test_a_full_disk_leaves_a_log_as_it_was(tmp_path, monkeypatch):
     assert log.read_text().splitlines() == LINES and list(tmp_path.iterdir()) == [log]
 
 
+def test_a_picture_that_a_full_disk_has_cut_off_is_none(run, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    (picture,) = (run / "samples").iterdir()
+    picture.unlink()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match=f"writing {picture} failed: .* it needs [0-9,]+ bytes"):
+        _draw(gen_jax.load(run), [from_arrays(IMAGES)], run)
+    assert not list((run / "samples").iterdir())
+
+
 @pytest.mark.parametrize("killed", [3, 5])  # after a saved step, and between two
 def test_the_logs_of_a_killed_run_are_those_of_a_whole_one(tmp_path, killed):
     training, cuts = dataclasses.replace(QUICK, log_every=1, evaluate_every=1), [killed]
@@ -155,6 +171,26 @@ def test_the_rows_of_a_killed_run_are_means_over_the_same_steps(tmp_path, killed
     play(training=training, directory=tmp_path / "killed", draw=draw)
     assert [row["step"] for row in rows(tmp_path / "whole")] == [4, 8, 12]
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "evaluation.jsonl", "owed.json", "checkpoints/6/manifest.json"])
+def test_a_pipe_in_a_run_is_not_waited_for(played, tmp_path, name):
+    run = Path(shutil.copytree(played, tmp_path / "run"))
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    refused, passed = (
+        pytest.raises(OSError, match="it is a named pipe"),
+        pytest.warns(UserWarning, match="cannot be read"),
+    )
+    told = refused if "jsonl" in name else passed
+    waits = signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+    signal.alarm(20)
+    try:
+        with told:
+            play(directory=run)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, waits)
 
 
 # Manifests

@@ -425,6 +425,13 @@ def test_another_configuration_is_refused_and_touches_nothing(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.parametrize("keep", [1, 2, 4])
+def test_so_many_of_the_newest_checkpoints_are_kept_as_is_asked(tmp_path, keep):
+    for steps in (4, 6):
+        play(training=dataclasses.replace(QUICK, steps=steps, checkpoint_every=1, keep=keep), directory=tmp_path)
+        assert Checkpoints(tmp_path / "checkpoints").steps() == list(range(steps - keep + 1, steps + 1))
+
+
 def test_a_directory_is_used_by_one_run_at_a_time(tmp_path):
     first, errors = threading.Event(), []
 

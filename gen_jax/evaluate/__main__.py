@@ -33,6 +33,8 @@ from gen_jax.fields import PIXELS
 from gen_jax.networks.inception import WIDTHS
 from gen_jax.run import Run, load
 from gen_jax.settings import last_stage
+from gen_jax.train.files import write_atomically
+from gen_jax.train.room import writing
 
 USAGE = "expected: python -m gen_jax.evaluate A B --metrics fid,prdc [--help], or a run's directory alone"
 
@@ -121,7 +123,8 @@ def measure(sides: Sequence[str], command: Command) -> None:
         reference = reading.statistics(theirs, network)
         generated = reading.statistics(ours, network) if len(sides) == 2 else reference
     if command.save_statistics:
-        evaluate.save_statistics(command.save_statistics, generated)
+        with writing(Path(command.save_statistics)):
+            evaluate.save_statistics(command.save_statistics, generated)
     if len(sides) == 1:
         print(f"{generated.n:,} examples of {generated.name} {generated.split}: {command.save_statistics}")
         return
@@ -131,7 +134,7 @@ def measure(sides: Sequence[str], command: Command) -> None:
     cards = evaluate.cards(found, generated, reference, provenance=ours.origin, devices=ruler.devices())
     written = json.dumps([to_dict(card) for card in cards], indent=1)
     if command.out:
-        Path(command.out).write_text(written + "\n")
+        write_atomically(Path(command.out), written + "\n")
     print(written if command.json else "\n".join(map(str, cards)))
     if run is not None and command.likelihood:
         print(_likelihood(run, held_out, command))
@@ -303,4 +306,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.execute(lambda: main(sys.argv[1:]), data_error=data.DataError))
+    cli.end(lambda: main(sys.argv[1:]), data_error=data.DataError)

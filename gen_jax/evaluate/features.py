@@ -19,11 +19,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 
 from gen_jax.checks import Count, plain
 from gen_jax.data import DataError, prepare
-from gen_jax.evaluate.tensors import read_tensors
+from gen_jax.evaluate.tensors import read_tensors, write_tensors
 from gen_jax.fields import COUNT, PIXELS, REAL, SYMBOL, Field
 from gen_jax.networks.classifier import Classifier
 from gen_jax.nn.functional import network
@@ -308,7 +307,7 @@ def save_feature_network(
     """
     flat = _flat({"params": params, "buffers": buffers})
     metadata = {"hyperparameters": json.dumps(dict(hyperparameters)), "facts": json.dumps(dict(facts or {}))}
-    safetensors.numpy.save_file(flat, path, metadata=metadata)
+    write_tensors(path, flat, metadata)
 
 
 def weights_hash(params: Tree, buffers: Tree) -> str:

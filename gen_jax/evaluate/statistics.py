@@ -19,7 +19,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from gen_jax.checks import Count, checked
 from gen_jax.data import DataError
@@ -28,7 +27,7 @@ from gen_jax.evaluate.features import FeatureNetwork
 from gen_jax.evaluate.inception_score import ScoreSums
 from gen_jax.evaluate.moments import Moments, merge, moments
 from gen_jax.evaluate.sets import ExampleSet, from_array
-from gen_jax.evaluate.tensors import read_tensors
+from gen_jax.evaluate.tensors import read_tensors, write_tensors
 from gen_jax.fields import PIXELS
 from gen_jax.reading import parse_json, said
 
@@ -232,7 +231,7 @@ def save_statistics(path: str | pathlib.Path, statistics: Statistics) -> None:
         arrays |= {f"score.{name}": value for name, value in statistics.streamed_score._asdict().items()}
     about = {name: getattr(statistics, name) for name in _ABOUT}
     metadata = {"format": _FORMAT, "about": json.dumps(about)}
-    safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, metadata=metadata)
+    write_tensors(path, arrays, metadata)
 
 
 def load_statistics(path: str | pathlib.Path) -> Statistics:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import safetensors
+import safetensors.numpy
 
 from gen_jax.data import DataError
 from gen_jax.reading import open_regular, said, size_of
@@ -12,6 +13,18 @@ from gen_jax.reading import open_regular, said, size_of
 _MOST_BYTES = 1 << 33
 _HEADER_BYTES = 1 << 24  # of names, types and places
 _TYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}  # that numpy has
+
+
+def write_tensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes arrays by name, and texts beside them.
+
+    Raises:
+      OSError: which names the file.
+    """
+    try:
+        safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, dict(metadata))
+    except safetensors.SafetensorError as error:  # what the system says is in its words
+        raise OSError(f"writing {path} failed: {said(error)}") from error
 
 
 def read_tensors(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:

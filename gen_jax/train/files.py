@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gen_jax.train.room import disk_error
+from gen_jax.reading import read_regular
+from gen_jax.train.room import writing
+
+_MOST_BYTES = 1 << 33  # of a log
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -22,15 +25,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
       OSError: which names the file.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise disk_error(error, path, "writing", len(content)) from error
+    with writing(path, len(content)):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
@@ -40,11 +44,8 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
       OSError: which names the file.
     """
     line = json.dumps(row) + "\n"
-    try:
-        with open(path, "a") as file:
-            file.write(line)
-    except OSError as error:
-        raise disk_error(error, path, "writing", len(line)) from error
+    with writing(path, len(line)), open(path, "a") as file:
+        file.write(line)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -80,7 +81,7 @@ def cut_back(path: Path, step: int) -> list[dict[str, Any]]:
 
 def _parsed(path: Path) -> tuple[bytes, list[tuple[bytes, dict[str, Any]]], int]:
     """The content of a log, its rows with their lines, and how many lines are no rows."""
-    content = path.read_bytes() if path.exists() else b""
+    content = read_regular(path, most=_MOST_BYTES) if path.exists() else b""
     lines = [line for line in content.split(b"\n")[:-1] if line.strip()]
     rows = [(line, row) for line in lines if (row := _row(line)) is not None]
     return content, rows, len(lines) - len(rows)

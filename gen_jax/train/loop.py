@@ -51,6 +51,8 @@ class Training:
     """Steps between rows of metrics.jsonl."""
     checkpoint_every: Count = 500
     """Steps between checkpoints; the last step is always saved."""
+    keep: Count = 2
+    """Checkpoints that are kept, the newest; with one, there is none to fall back on where it is damaged."""
     sample_every: Number = 0
     """Steps between pictures of samples; 0 draws one at the end only."""
     evaluate_every: Number = 0
@@ -140,7 +142,7 @@ def fit(
     began = time.monotonic()
     template, shardings = abstract_state(model, batches, optimizers, prepare, mesh, fsdp=training.fsdp)
     check_memory(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template)), "the state")
-    checkpoints = Checkpoints(directory / "checkpoints") if directory else None
+    checkpoints = Checkpoints(directory / "checkpoints", keep=training.keep) if directory else None
     saved = checkpoints.newest_good() if checkpoints else None
     earlier = {} if saved is None or checkpoints is None else checkpoints.metadata(saved)
     if saved is None:

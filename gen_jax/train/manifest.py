@@ -8,9 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gen_jax.reading import read_regular
 from gen_jax.train.files import write_atomically
 
 MANIFEST = "manifest.json"
+_MOST_BYTES = 1 << 28
 _LITTER = ("Thumbs.db", "desktop.ini")  # and all hidden files
 
 
@@ -23,7 +25,7 @@ def write_manifest(path: Path) -> None:
 def verify(path: Path) -> str | None:
     """What is wrong with a committed step, in a few words; None if nothing is."""
     try:
-        files = json.loads((path / MANIFEST).read_bytes())["files"]
+        files = json.loads(read_regular(path / MANIFEST, most=_MOST_BYTES))["files"]
         expected = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()}
     except FileNotFoundError:
         return "it has no manifest (the run was stopped while saving)"

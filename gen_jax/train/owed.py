@@ -9,9 +9,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from gen_jax.reading import UnfitFileError, read_regular
 from gen_jax.train.files import write_atomically
 
 SHOWN = ("draw", "evaluate")
+_MOST_BYTES = 1 << 20
 
 
 class Owed:
@@ -47,11 +49,11 @@ class Owed:
     def _read(self, step: int) -> list[str]:
         assert self.path is not None
         try:
-            noted = json.loads(self.path.read_bytes())
+            noted = json.loads(read_regular(self.path, most=_MOST_BYTES))
             return [name for name in SHOWN if noted["step"] == step and name in noted["owed"]]
         except FileNotFoundError:
             return []
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, RecursionError, UnfitFileError):
             warnings.warn(
                 f"{self.path} cannot be read, and is removed: what was cut off is not made up for", stacklevel=2
             )

@@ -1,9 +1,11 @@
 """Room on a disk and in memory: what is needed, what there is, and how it is said that it does not suffice."""
 
+import contextlib
 import errno
 import os
 import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -13,27 +15,46 @@ class DiskFullError(OSError):
     """A disk is full, or a quota is used up."""
 
 
-def disk_error(error: BaseException, path: Path, what: str, needed: int) -> OSError:
+@contextlib.contextmanager
+def writing(path: Path, needed: int | None = None) -> Iterator[None]:
+    """A file, or a folder, is written within: what goes wrong names it, and says whether the disk is full.
+
+    Args:
+      path: of what is written.
+      needed: bytes of it, if that is known.
+
+    Raises:
+      OSError: made by :func:`disk_error`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path, "writing", needed) from error
+
+
+def disk_error(error: BaseException, path: Path, what: str, needed: int | None) -> OSError:
     """What is raised in place of an error: that the disk is full, if that was behind it, else what it says.
 
     Args:
       error: of whoever wrote.
       path: of what was written.
       what: was being done.
-      needed: bytes of it.
+      needed: bytes of it, if that is known.
     """
     if not _is_full(error):
-        if isinstance(error, OSError) and error.filename is None and error.errno:
-            return OSError(error.errno, error.strerror, str(path))
-        return OSError(f"{what} {path} failed: {error}")
+        number = error.errno if isinstance(error, OSError) and error.filename is None else None
+        failed = OSError(f"{what} {path} failed: {os.strerror(number) if number else error}")
+        failed.errno = getattr(error, "errno", None)
+        return failed
     place = next(parent for parent in (path, *path.parents) if parent.exists())
     files = os.statvfs(place)
     left = (
         f"; no more than {files.f_favail:,} files may be made there" if files.f_files and files.f_favail < 100 else ""
     )
+    needs = "" if needed is None else f"it needs {needed:,} bytes, and "
     return DiskFullError(
-        f"{what} {path} failed: the disk is full, or the quota used up: it needs {needed:,} bytes, and"
-        f" {shutil.disk_usage(place).free:,} are free{left}. Make room; what was there before is whole, and the same"
+        f"{what} {path} failed: the disk is full, or the quota used up: {needs}"
+        f"{shutil.disk_usage(place).free:,} are free{left}. Make room; what was there before is whole, and the same"
         " command goes on from it"
     )
 
