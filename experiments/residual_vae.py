@@ -5,6 +5,16 @@
 After Cai, Gao and Ji 2017 (arXiv:1705.07202). At its end the command measures blur on held-out images: how much energy
 above a quarter of a cycle a pixel reconstructions and samples of either stage have, as a share of what real images have
 (:mod:`gen_jax.evaluate.sharpness`).
+
+Three minutes of the first stage and two, 1,309 steps, of the second, on 2 CPU cores that several other jobs shared, of
+1,000 images; errors are squares of pixels in [-1, 1]:
+
+    stages   squared error   detail of reconstructions   of samples
+    first        0.0388                 0.36                0.24
+    both         0.0294                 0.45                0.28
+
+27 nats pass the second stage. Without its warm-up they were none after a hundred steps. What is left of a sample's blur
+is that of means: neither stage draws the noise of p(x|z).
 """
 
 from pathlib import Path

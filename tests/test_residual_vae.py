@@ -22,9 +22,10 @@ TINY = ResidualVAEConfig(DenseVAEConfig(2, (), "gaussian"), 2, (4,), (8,), featu
 NOW = {"step": jnp.asarray(0), "ema": {}}
 
 
-@pytest.fixture(scope="module")
-def begun():
-    game = TINY.build(images((4, 4, 1)))
+@pytest.fixture(scope="module", params=mostly_slow(["perceptrons", "convolutions"], "perceptrons"))
+def begun(request):
+    perceptrons = dataclasses.replace(TINY, widths=())
+    game = (perceptrons if request.param == "perceptrons" else TINY).build(images((4, 4, 1)))
     return game, *jax.jit(lambda key: game.init(key, {}))(KEY)
 
 

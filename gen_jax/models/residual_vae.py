@@ -30,8 +30,8 @@ from gen_jax.fields import REAL, Field, Fields, of_images
 from gen_jax.losses.elbo import elbo, importance_weighted_bound
 from gen_jax.models.likelihoods import GAUSSIAN
 from gen_jax.models.vae import CODEC, VAE, VARIANCE_DECAY
-from gen_jax.networks.refiner import Refiner
-from gen_jax.networks.vae import ConvEncoder
+from gen_jax.networks.refiner import DenseRefiner, Refiner
+from gen_jax.networks.vae import ConvEncoder, DenseEncoder
 from gen_jax.nn.fit import padded
 from gen_jax.nn.functional import network
 from gen_jax.protocol import Aux, Batch, Buffers, Configuration, Network, Params, Turn
@@ -176,17 +176,21 @@ class ResidualVAEConfig:
     latent: Count = 32
     """Latent dimensions of the second stage."""
     widths: tuple[Count, ...] = (32, 64)
-    """Channels of its stride-2 convolutions, from the image inwards; each halves the side."""
+    """Channels of its stride-2 convolutions, from the image inwards; each halves the side; none: perceptrons."""
     dense: tuple[Count, ...] = (256,)
-    """Widths of the dense layers between the convolutions and the latents."""
+    """Widths of the dense layers between the convolutions, or the image, and the latents."""
     features: Count = 8
-    """Channels that the latents' decoder lays beside the coarse image."""
+    """Channels that the latents' decoder lays beside the coarse image, where there are convolutions."""
     beta: Amount = 1.0
     """Weight of the second stage's KL term; 1 is the evidence lower bound."""
     kl_warmup: Number = 500
     """Steps over which it rises to this."""
     importance_samples: Count = 16
     """Draws per image of the reported bound."""
+
+    def __post_init__(self) -> None:
+        if not self.widths and not self.dense:
+            raise ValueError("dense: expected a width or more for perceptrons, got none")
 
     def build(self, fields: Fields) -> ResidualVAE:
         """The game for images of any size.
@@ -198,12 +202,18 @@ class ResidualVAEConfig:
         codec = self.codec.build(fields)
         if not isinstance(codec, VAE) or codec.given or codec.makes != "image":
             raise ValueError(f"codec: expected a VAE of images without labels, got {self.codec!r}")
+        numbers = self.latent, self.beta, self.kl_warmup, self.importance_samples
+        if not self.widths:
+            both = (*shape[:-1], 2 * shape[-1])
+            encoder = network(DenseEncoder, shape=both, outputs=2 * self.latent, hidden=self.dense)
+            decoder = network(DenseRefiner, shape=shape, latent=self.latent, hidden=self.dense[::-1])
+            return ResidualVAE(codec, encoder, decoder, *numbers)
         options = {"widths": self.widths, "dense": self.dense}
         encode = partial(network, ConvEncoder, channels=2 * shape[-1], outputs=2 * self.latent, **options)
         decode = partial(network, Refiner, channels=shape[-1], latent=self.latent, features=self.features, **options)
         encoder, decoder = (padded(make, shape[:2], 1 << len(self.widths)) for make in (encode, decode))
-        return ResidualVAE(codec, encoder, decoder, self.latent, self.beta, self.kl_warmup, self.importance_samples)
+        return ResidualVAE(codec, encoder, decoder, *numbers)
 
 
-SMALL = ResidualVAEConfig(CODEC, latent=16, widths=(16, 32))
+SMALL = ResidualVAEConfig(CODEC, widths=(), dense=(512, 512))
 """For 8x8 digits and 28x28 Fashion-MNIST on a CPU."""
