@@ -85,6 +85,7 @@ def test_every_contestant_has_a_preset_for_the_side(contest, side):
         assert np.prod(model.network_evaluations) >= 1
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_is_a_failure_among_the_others(tmp_path, monkeypatch):
     def diverging(contestant, source, *, seconds, seed, directory):
         if seed == 1:
