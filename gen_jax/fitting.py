@@ -25,7 +25,7 @@ from gen_jax.fields import PIXELS, Fields
 from gen_jax.protocol import Configuration, Model, State, players, turns_taken
 from gen_jax.run import Run
 from gen_jax.settings import ConfigError, claimed, describe, known_settings, record
-from gen_jax.train import loop, shard
+from gen_jax.train import loop, shard, watch
 from gen_jax.train.files import write_atomically
 from gen_jax.train.loop import Training
 from gen_jax.train.optimizers import RECIPES, Adam, Optimizer, Recipe, learning_rate
@@ -91,7 +91,7 @@ def fit(
     settings = describe(configuration, sources, image_size, training, recipes, flip, crop, facts)
     before = known_settings(directory)
     snapshot = functools.partial(_snapshot, model, configuration, settings, sources, {})
-    with claimed(directory, settings, before) as path, _begin_errors():
+    with watch.watched(), claimed(directory, settings, before) as path, _begin_errors():
         result = loop.fit(
             model,
             batches,

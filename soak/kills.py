@@ -94,11 +94,11 @@ def r10(bench: Bench) -> None:
             _stalls(bench, bench.half(place), shows="File ", env={**struck(bench, place, call), "SOAK_WAITS": "1"})
             bench.goes_on("vae", place)
     for _ in range(bench.number(6)):
-        with bench.trial("stopped for five seconds") as place:
-            process = bench.start("vae", place, "--stall-seconds", "3")
+        with bench.trial("stopped for six seconds") as place:
+            process = bench.start("vae", place, "--stall-seconds", "4")
             bench.wait_for_rows(process, place, bench.random.randint(1, 20))
             process.send_signal(signal.SIGSTOP)
-            time.sleep(5)
+            time.sleep(6)
             process.send_signal(signal.SIGCONT)
             ended = bench.end(process)
             assert ended.status == 0, ended

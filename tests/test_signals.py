@@ -1,5 +1,6 @@
 """Signals and the watch: wherever a run is, it hears; and what was cut off is made up for."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_jax import cli, data, ruler
+from gen_jax import ConfigError, cli, data, fitting, ruler
 from gen_jax.evaluate import FeatureNetwork
 from gen_jax.fields import to_json
 from gen_jax.run import Run
@@ -23,7 +24,7 @@ from gen_jax.train import loop, signals, watch
 from gen_jax.train.checkpoint import Checkpoints, flatten, state_sha256
 from gen_jax.train.signals import Asked, InterruptedRun, Terminated, heed, stop_signals
 from tests.processes import COMMON, MODELS, ROOT, STUCK, environment
-from tests.test_train import IMAGES, MESH, QUICK, SGD, Constant, Point, play
+from tests.test_train import IMAGES, MESH, QUICK, SGD, Constant, Point, fit, play
 
 SHOWING = dataclasses.replace(QUICK, sample_every=2, evaluate_every=4, steps=8, checkpoint_every=3)
 EVERYTHING = {("draw", 2), ("draw", 4), ("draw", 6), ("draw", 8), ("evaluate", 4), ("evaluate", 8)}
@@ -175,6 +176,24 @@ def test_the_watch_rings_where_nothing_moves_and_nowhere_else():
     assert _rung(lambda: compiler.wait(lambda: _still(0.4))) == []
 
 
+def test_a_directory_that_does_not_answer_is_a_stall_too(tmp_path, monkeypatch):
+    rung = []
+
+    @contextlib.contextmanager
+    def stuck(*_):
+        deadline = time.monotonic() + 10
+        while not rung and time.monotonic() < deadline:
+            time.sleep(0.01)
+        raise ConfigError("it has answered at last")
+        yield
+
+    monkeypatch.setattr(watch, "_end", rung.append)
+    monkeypatch.setattr(fitting, "claimed", stuck)
+    with watch.limited(0.3), pytest.raises(ConfigError, match="at last"):
+        fit(tmp_path)
+    assert rung == [0.3]
+
+
 def test_what_compiles_is_told_by_where_it_stands():
     me, over, seen = threading.get_ident(), threading.Event(), []
     traced = []
@@ -209,6 +228,6 @@ def test_a_stuck_reader_ends_the_process_with_stacks_and_the_same_command_goes_o
     assert "in stuck" in ended.stderr and "in _next_batch" in ended.stderr
     assert Checkpoints(tmp_path / "checkpoints").newest_good() == 6
     ended = subprocess.run(
-        [sys.executable, "-m", "experiments.vae", *options], cwd=ROOT, env=environment(), timeout=240
+        [sys.executable, "-m", "experiments.vae", *options[:-2]], cwd=ROOT, env=environment(), timeout=240
     )
     assert ended.returncode == 0 and Checkpoints(tmp_path / "checkpoints").newest_good() == 24

@@ -141,6 +141,7 @@ def fit(
     mesh = mesh or shard.data_mesh()
     began = time.monotonic()
     template, shardings = abstract_state(model, batches, optimizers, prepare, mesh, fsdp=training.fsdp)
+    watch.moved()  # what comes before the first step, and takes as long as one
     check_memory(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template)), "the state")
     checkpoints = Checkpoints(directory / "checkpoints", keep=training.keep) if directory else None
     saved = checkpoints.newest_good() if checkpoints else None
@@ -148,10 +149,12 @@ def fit(
     if saved is None:
         check_begin(template, begin)
     facts = accept(earlier)
+    watch.moved()
     if saved is None or checkpoints is None:
         state = initial_state(model, batches, optimizers, prepare, mesh, shardings, seed=training.seed, begin=begin)
     else:
         state = checkpoints.restored(saved, template)
+    watch.moved()
     spent = float(earlier.get("seconds", 0.0))
     step = make_step(
         model.turns,
@@ -177,7 +180,7 @@ def fit(
     run.compile_seconds = float(earlier.get("compile_seconds", 0.0)) + time.monotonic() - began
     run.train_seconds, run.clock = spent, spent
     run.window = Means(earlier.get("window", {}))
-    with reporter, stop_signals() as stop, watch.watched():
+    with reporter, stop_signals() as stop:
         with checkpoints or nullcontext():  # however it ends, the last save is finished
             if first:
                 reporter.say(f"goes on from step {first}")

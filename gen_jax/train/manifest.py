@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gen_jax.reading import read_regular
+from gen_jax.train import watch
 from gen_jax.train.files import write_atomically
 
 MANIFEST = "manifest.json"
@@ -37,6 +38,7 @@ def verify(path: Path) -> str | None:
         if name in expected or not _is_litter(name):
             return f"{name} is {'missing' if name in expected else 'not in its manifest'}"
     for name, (size, sha256) in expected.items():
+        watch.moved()
         try:
             found = _fingerprint(path / name)
         except OSError as error:

@@ -1,6 +1,7 @@
 """A watch over a run: where nothing has moved for long, it says where every thread stands and ends the process.
 
-What moves is a finished step and a batch of what is drawn or measured. Compiling takes as long as it takes.
+What moves is a finished step, a batch of what is drawn or measured, a file that is verified, and what comes before the
+first step. Compiling takes as long as it takes.
 """
 
 import faulthandler
