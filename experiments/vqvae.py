@@ -5,6 +5,10 @@
 Hardware: 2 CPU cores for the small preset; 8 minutes of them, half for each stage, give FD-fashion 3.24 (2,000 images)
 and 6.48 bits/dim. ``--preset reference`` has the layout and the settings of DeepMind's CIFAR-10 example, whose notebook
 reports a reconstruction error of 0.056 of the data's variance and a perplexity of about 326 codes after 10,000 steps.
+
+``fsq`` and ``lfq`` have codes without a codebook, ``pixelcnn`` has that prior. On a machine that was shared with some
+fifteen other processes, 180 seconds of ``fsq`` were 997 steps of the codec, with an error of 0.065 and all 125 codes in
+use, and 116 of a prior that was far from done: shapes of clothes with holes, FD-fashion 16.1 (1,000 images).
 """
 
 from experiments.launch import Place, Staged, launch
