@@ -3,8 +3,8 @@
     python -m experiments.nvae --data fashion_mnist --workdir runs/nvae
 
 Not yet run to the end: on 2 CPU cores a step of 64 images of the small preset takes four tenths of a second of one of
-them, and compiling it a minute. ``--preset reference`` has the scales, groups and latents of the authors'
-command for binarised MNIST (78.01 nats after 400 epochs, 21 hours of two V100s).
+them, and compiling it a minute. ``--preset reference`` has the scales, groups and latents of the authors' command for
+binarised MNIST (78.01 nats after 400 epochs, 21 hours of two V100s).
 """
 
 from experiments.launch import Place, Settings, launch

@@ -13,8 +13,9 @@ Three minutes of the first stage and two, 1,309 steps, of the second, on 2 CPU c
     first        0.0388                 0.36                0.24
     both         0.0294                 0.45                0.28
 
-27 nats pass the second stage. Without its warm-up they were none after a hundred steps. What is left of a sample's blur
-is that of means: neither stage draws the noise of p(x|z).
+FD-fashion of reconstructions falls from about 2.5 to 1.5, that of samples from 16.2 to 15.5: the first stage's latents
+are still from N(0, I). 27 nats pass the second stage. Without its warm-up they were none after a hundred steps. What is
+left of a sample's blur is that of means: neither stage draws the noise of p(x|z).
 """
 
 from pathlib import Path
