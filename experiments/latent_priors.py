@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 import gen_jax
@@ -179,7 +180,9 @@ def _prior(name: str, settings: Settings, codec: Run, train_set: data.Source, di
 
 
 def _batched(training: Training, source: data.Source) -> Training:
-    return replace(training, batch_size=min(training.batch_size or source.size, source.size))
+    """With a batch that is no larger than the set, and that the devices can share."""
+    whole = source.size // jax.device_count() * jax.device_count()
+    return replace(training, batch_size=min(training.batch_size or whole, whole))
 
 
 def _file(name: str) -> str:
