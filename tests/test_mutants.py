@@ -110,7 +110,8 @@ MUTANTS = {
 
 def run(folder: Path, tests: str, chosen: str) -> int:
     """Exit status of the chosen tests on the package in ``folder``: 0 passed, 1 failed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", f"tests/{tests}"]
+    quiet = ["-o", "addopts=", "-x", "-q", "-p", "no:cacheprovider"]  # and long proofs among those that are chosen
+    command = [sys.executable, "-m", "pytest", *quiet, f"tests/{tests}"]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run([*command, "-k", chosen], cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode in (0, 1), done.stdout + done.stderr
