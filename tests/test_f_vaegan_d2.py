@@ -128,8 +128,8 @@ def test_it_learns_classes_it_has_not_seen():
     run = gen_jax.fit(
         FVAEGAND2Config(latent=4, hidden=64),
         {"feature": train[0], "attribute": told[train[1]]},
-        training=Training(steps=3000, batch_size=64, log_every=1000, ema_half_life=2000.0),
-        optimizers=Adam(learning_rate=5e-4, b1=0.5),
+        training=Training(steps=6000, batch_size=64, log_every=1000, ema_half_life=2000.0),
+        optimizers=Adam(learning_rate=1e-3, b1=0.5),
     )
     labels = np.repeat(np.arange(classes - unseen, classes), 100)
     made = run.sample(0, len(labels), attribute=told[labels]), labels
