@@ -1,5 +1,6 @@
 """The command line: what works, and one clear line for everything that does not."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -238,6 +239,17 @@ def test_every_preset_survives_json(name):
         assert configuration_from(described) == model
         assert type(model) in CONFIGURATIONS
     assert {f"{name}.SMALL", f"{name}.REFERENCE"} <= of_file.keys()
+
+
+def test_no_two_flags_of_an_experiment_are_one():
+    """Of all presets: a setting of a model that is called as one of training would leave no command line at all."""
+    tried = 0
+    for file in sorted((ROOT / "experiments").glob("*.py")):
+        for name, preset in getattr(importlib.import_module(f"experiments.{file.stem}"), "PRESETS", {}).items():
+            flags = cli._flags(preset)
+            assert len(flags) == len(set(flags)), (file.stem, name, {f for f in flags if flags.count(f) > 1})
+            tried += 1
+    assert tried > 60
 
 
 @pytest.mark.parametrize("name", ["vae", "trilemma"])

@@ -174,7 +174,7 @@ ZOO = {
     "lfq_codec": Entry(dataclasses.replace(CODEC, quantiser="lfq")),
     "gradient_codec": Entry(dataclasses.replace(CODEC, quantiser="gradient")),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
-    "pixelcnn": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=2, prior="pixelcnn", keep=0.9)),
+    "pixelcnn": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=2, prior="pixelcnn", keep_codes=0.9)),
     "two_level_codec": Entry(LEVELS),
     "vqvae2": Entry(VQVAE2Config(LEVELS, prior_width=8, top_layers=1, bottom_layers=1, conditional=True)),
     "real_nvp": Entry(RealNVPConfig(levels=1, depth=1, width=8), SMALL, away_from_the_batch),

@@ -236,7 +236,7 @@ class VQVAEConfig:
     """Which prior."""
     kernel: Annotated[int, Within(3)] = 3
     """Side of the kernels of a PixelCNN, odd."""
-    keep: Share = 1.0
+    keep_codes: Share = 1.0
     """Share of codes that the prior is told as they are while it learns."""
     choice: Choice = Choice()
     """How a code is drawn of its distribution."""
@@ -266,7 +266,7 @@ class VQVAEConfig:
             size = {"width": self.prior_width, "layers": self.prior_layers, "heads": self.prior_heads}
             net = network(CausalTransformer, codes=codes, length=length, classes=classes, **size)
             draw = with_cache(length, codes, **size)
-        prior = Autoregressive(codec.grid, codes, classes, net, draw, self.choice, self.keep, makes=LATENT)
+        prior = Autoregressive(codec.grid, codes, classes, net, draw, self.choice, self.keep_codes, makes=LATENT)
         return Latent(codec, prior)
 
 

@@ -223,7 +223,7 @@ class VQVAE2Config:
     """Layers of the top's."""
     bottom_layers: Depth = 5
     """Layers of the bottom's."""
-    keep: Share = 1.0
+    keep_codes: Share = 1.0
     """Share of codes that a prior is told as they are while it learns."""
     choice: Choice = Choice()
     """How a code is drawn of its distribution."""
@@ -241,7 +241,7 @@ class VQVAE2Config:
         codec, classes = self.codec.build(fields), known_classes(fields, conditional=self.conditional)
         codes, (top, bottom) = self.codec.codes, codec.grids
         net = partial(network, PixelCNN, codes=codes, classes=classes, width=self.prior_width)
-        common: dict[str, Any] = {"codes": codes, "classes": classes, "choice": self.choice, "keep": self.keep}
+        common: dict[str, Any] = {"codes": codes, "classes": classes, "choice": self.choice, "keep": self.keep_codes}
         priors = LevelPriors(
             Autoregressive(
                 top,
