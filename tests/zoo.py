@@ -172,7 +172,9 @@ ZOO = {
     "vqvae_codec": Entry(CODEC),
     "fsq_codec": Entry(dataclasses.replace(CODEC, quantiser="fsq", levels=(4, 3))),
     "lfq_codec": Entry(dataclasses.replace(CODEC, quantiser="lfq")),
-    "gradient_codec": Entry(dataclasses.replace(CODEC, quantiser="gradient")),
+    # What is passed straight through is not the gradient of the loss: of a smaller weight, the encoder runs from a
+    # codebook that takes steps as large as its own, and the loss rises.
+    "gradient_codec": Entry(dataclasses.replace(CODEC, quantiser="gradient", beta=1.0)),
     "vqvae": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=1, prior_heads=2, conditional=True)),
     "pixelcnn": Entry(VQVAEConfig(CODEC, prior_width=8, prior_layers=2, prior="pixelcnn", keep_codes=0.9)),
     "two_level_codec": Entry(LEVELS),
