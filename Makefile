@@ -24,8 +24,8 @@ demo: $(VENV)/made  ## every family on the embedded digits, one table (at most 1
 test: $(VENV)/made  ## the fast tests (ten minutes on 2 cores, less once their programs are compiled)
 	$(RUN) -m pytest
 
-prove: $(VENV)/made  ## the long proofs, in six shards; SHARD=2 is one of them
-	for shard in $(or $(SHARD),1 2 3 4 5 6); do $(RUN) -m pytest -m slow --shard $$shard/6 || exit 1; done
+prove: $(VENV)/made  ## the long proofs, in twelve shards; SHARD=2 is one of them
+	for shard in $(or $(SHARD),1 2 3 4 5 6 7 8 9 10 11 12); do $(RUN) -m pytest -m slow --shard $$shard/12 || exit 1; done
 
 soak: $(VENV)/made  ## what is promised of a run, on real processes (40 minutes on 2 cores); GOALS="R1 R4" SCALE=0.1
 	$(RUN) -m soak $(GOALS) --scale $(or $(SCALE),1)
