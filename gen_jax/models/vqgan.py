@@ -114,9 +114,8 @@ class VQGANCodec:
         weight = jnp.where(step >= self.start, self.balance(params, buffers, x, coded.z_q), 0.0)
         idle, used = quantisers.use(coded.codes, buffers["codec"]["idle"])
         figures = {**parts, "weight": weight, **coded.figures, **used}
-        distance = parts["absolute"] + self.perceptual * parts.get("perceptual", 0.0)
         carried = {"codec": {**buffers["codec"], **coded.buffers, "idle": idle}}
-        return distance + weight * judged + coded.loss, Aux(figures, carried)
+        return self._distance(parts) + weight * judged + coded.loss, Aux(figures, carried)
 
     def critic_loss(
         self, params: Params, buffers: Buffers, batch: Batch, key: jax.Array, *, step: Any, ema: Any
@@ -139,8 +138,7 @@ class VQGANCodec:
             return self._decoded({**decoder, "output": {**decoder["output"], "kernel": kernel}}, z_q)
 
         def distance(kernel: jax.Array) -> jax.Array:
-            parts = self._distances(params, buffers, x, made(kernel))
-            return parts["absolute"] + self.perceptual * parts.get("perceptual", 0.0)
+            return self._distance(self._distances(params, buffers, x, made(kernel)))
 
         def judged(kernel: jax.Array) -> jax.Array:
             return self._logits(params, buffers, made(kernel))[0].mean()
@@ -181,6 +179,9 @@ class VQGANCodec:
     def from_latents(self, params: Params, buffers: Buffers, z: jax.Array) -> jax.Array:
         """The images of codes."""
         return self.decode(params, buffers, z)
+
+    def _distance(self, parts: dict[str, jax.Array]) -> jax.Array:
+        return parts["absolute"] + self.perceptual * parts.get("perceptual", 0.0)
 
     def _coded(self, params: Params, buffers: Buffers, x: jax.Array, key: jax.Array) -> quantisers.Coded:
         own = params["codec"]
